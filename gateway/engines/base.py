@@ -68,6 +68,9 @@ class Call(Protocol):
     def cancel(self) -> None:
         """Stop the engine's work. May be called at any time and more than once."""
 
+    def counts(self) -> tuple[int | None, int | None]:
+        """Prompt and completion tokens so far; what usage reports when the gateway itself ended the answer."""
+
 
 class Readiness(Struct, frozen=True):
     """Whether a version can be served now; `reason` says why not, in words for an operator."""

@@ -1,0 +1,211 @@
+"""OpenAI chat completions: POST /v1/chat/completions.
+
+Stream order: a role chunk per choice, content deltas, an empty delta with the finish reason per choice,
+with `stream_options.include_usage` one chunk that has no choices, [DONE]. Events are cut from byte
+templates made once per answer: a token costs one `orjson.dumps` of its text and one join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from gateway.core.answer import Finish, Head, TokenLogprob, Usage
+from gateway.core.errors import BadRequest, PenstockError, Unsupported
+from gateway.core.request import Message, Request
+from gateway.dialects.base import WholeChoice
+from gateway.dialects.openai_fields import (
+    CommonBody,
+    decode_body,
+    guide_of,
+    refuse,
+    require_range,
+    sampling_of,
+    shown,
+)
+from gateway.dialects.openai_wire import DONE, error_body, error_event, usage_of
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+class ChatMessage(msgspec.Struct, gc=False):
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[Any] | None = None
+    tool_call_id: str | None = None
+    function_call: dict[str, Any] | None = None
+
+
+class ChatBody(CommonBody, kw_only=True, gc=False):
+    messages: list[ChatMessage]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    functions: list[Any] | None = None
+    modalities: list[str] | None = None
+    audio: Any = None
+    web_search_options: Any = None
+    reasoning_effort: str | None = None
+
+
+_decoder = msgspec.json.Decoder(ChatBody)
+
+
+class OpenAIChat:
+    """The dialect."""
+
+    name = "openai_chat"
+    path = b"/v1/chat/completions"
+
+    def parse(self, body: bytes) -> Request:
+        """Errors: BadRequest, Unsupported."""
+        chat = decode_body(_decoder, body)
+        if not chat.messages:
+            raise BadRequest("messages: at least one message is needed; found an empty list.", param="messages")
+        _refuse_unsupported(chat)
+        return Request(
+            model=chat.model,
+            messages=tuple([_message(message, index) for index, message in enumerate(chat.messages)]),
+            sampling=sampling_of(chat, *_max_tokens(chat), logprobs=bool(chat.logprobs)),
+            guide=guide_of(chat.response_format),
+            n=chat.n or 1,
+            stream=bool(chat.stream),
+            include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+            user=chat.user or None,
+        )
+
+    def encoder(self, request: Request, head: Head) -> ChatEncoder:
+        return ChatEncoder(request, head)
+
+    def error(self, error: PenstockError) -> bytes:
+        return error_body(error)
+
+
+def _max_tokens(chat: ChatBody) -> tuple[int | None, str]:
+    if chat.max_completion_tokens is None:
+        return chat.max_tokens, "max_tokens"
+    if chat.max_tokens is not None and chat.max_tokens != chat.max_completion_tokens:
+        raise BadRequest(
+            f"max_tokens is {shown(chat.max_tokens)} and max_completion_tokens {shown(chat.max_completion_tokens)}; "
+            "send one of them.",
+            param="max_completion_tokens",
+        )
+    return chat.max_completion_tokens, "max_completion_tokens"
+
+
+def _refuse_unsupported(chat: ChatBody) -> None:
+    if chat.tools and chat.tool_choice != "none":
+        raise refuse("tools", "tool calls are not supported by this gateway's models")
+    if chat.functions:
+        raise refuse("functions", "function calls are not supported by this gateway's models")
+    if chat.modalities and chat.modalities != ["text"]:
+        raise refuse("modalities", f"only text is supported; found {shown(chat.modalities)}")
+    if chat.audio is not None:
+        raise refuse("audio", "audio is not supported")
+    if chat.web_search_options is not None:
+        raise refuse("web_search_options", "web search is not supported")
+    if chat.reasoning_effort not in (None, "none"):
+        raise refuse("reasoning_effort", "reasoning effort is not supported by this gateway's models")
+    require_range("top_logprobs", chat.top_logprobs, 0, 20)
+    if chat.top_logprobs:
+        raise refuse("top_logprobs", "engines here return the chosen token's log-probability only")
+
+
+def _message(message: ChatMessage, index: int) -> Message:
+    role = message.role
+    if role not in ROLES:
+        field = f"messages[{index}].role"
+        raise BadRequest(f"{field}: expected one of {', '.join(ROLES)}; found {shown(role)}.", param=field)
+    content = message.content
+    if content is None:
+        if role != "assistant" or not (message.tool_calls or message.function_call):
+            field = f"messages[{index}].content"
+            raise BadRequest(f"{field}: may be null only beside tool_calls of an assistant; send text.", param=field)
+        content = ""
+    elif not isinstance(content, str):
+        content = "".join([_part(part, index, at) for at, part in enumerate(content)])
+    return Message(role, content, message.name, message.tool_calls, message.tool_call_id)
+
+
+def _part(part: dict[str, Any], index: int, at: int) -> str:
+    field = f"messages[{index}].content[{at}]"
+    kind = part.get("type")
+    if kind not in ("text", "refusal"):
+        raise Unsupported(f"{field}.type: only text parts are supported; found {shown(kind)}.", param=f"{field}.type")
+    text = part.get(kind)
+    if not isinstance(text, str):
+        raise BadRequest(f"{field}.{kind}: expected a string; found {shown(text)}.", param=f"{field}.{kind}")
+    return text
+
+
+def _logprobs(entries: tuple[TokenLogprob, ...]) -> dict[str, Any]:
+    content = [
+        {"token": item.token, "logprob": item.logprob, "bytes": list(item.token.encode()), "top_logprobs": []}
+        for item in entries
+    ]
+    return {"content": content, "refusal": None}
+
+
+class ChatEncoder:
+    """Bytes of one chat answer."""
+
+    __slots__ = ("_common", "_head", "_include_usage", "_n", "_prefix", "_suffix")
+
+    def __init__(self, request: Request, head: Head) -> None:
+        self._head = head
+        self._n = request.n
+        self._include_usage = request.include_usage
+        common = orjson.dumps(
+            {
+                "id": f"chatcmpl-{head.id}",
+                "object": "chat.completion.chunk",
+                "created": head.created,
+                "model": request.model,
+                "system_fingerprint": head.fingerprint,
+            }
+        )[:-1]
+        self._common = common
+        usage = b',"usage":null' if request.include_usage else b""
+        self._suffix = b',"finish_reason":null}]' + usage + b"}\n\n"
+        self._prefix = [b'data: %b,"choices":[{"index":%d,"delta":' % (common, i) for i in range(request.n)]
+
+    def start(self) -> bytes:
+        role = b'{"role":"assistant","content":"","refusal":null},"logprobs":null'
+        return b"".join([prefix + role + self._suffix for prefix in self._prefix])
+
+    def chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
+        middle = b'},"logprobs":' + orjson.dumps(_logprobs(logprobs)) if logprobs else b'},"logprobs":null'
+        return b"".join((self._prefix[choice], b'{"content":', orjson.dumps(text), middle, self._suffix))
+
+    def finish(self, choice: int, finish: Finish) -> bytes:
+        end = b',"finish_reason":"%b"}]' % finish.encode()
+        usage = b',"usage":null' if self._include_usage else b""
+        return b"".join((self._prefix[choice], b'{},"logprobs":null', end, usage, b"}\n\n"))
+
+    def end(self, usage: Usage) -> bytes:
+        if not self._include_usage:
+            return DONE
+        return b'data: %b,"choices":[],"usage":%b}\n\n%b' % (self._common, orjson.dumps(usage_of(usage)), DONE)
+
+    def error(self, error: PenstockError) -> bytes:
+        return error_event(error)
+
+    def whole(self, choices: Sequence[WholeChoice], usage: Usage) -> bytes:
+        head = orjson.loads(self._common + b"}") | {"object": "chat.completion"}
+        head["choices"] = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                "logprobs": _logprobs(choice.logprobs) if choice.logprobs else None,
+                "finish_reason": choice.finish,
+            }
+            for index, choice in enumerate(choices)
+        ]
+        head["usage"] = usage_of(usage)
+        return orjson.dumps(head)
