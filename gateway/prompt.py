@@ -42,7 +42,7 @@ class PromptTemplate:
                 strftime_now=now.strftime,
                 **self._variables,
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, TypeError, ValueError, RecursionError) as error:
             raise BadRequest(f"The model's prompt template refuses these messages: {error}", param="messages") from error
 
 

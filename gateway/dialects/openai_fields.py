@@ -114,7 +114,7 @@ def require_range(field: str, value: float | None, low: float, high: float, *, o
     """Errors: BadRequest unless `value` is None or in [low, high] (or in (low, high])."""
     if value is None or (low < value <= high if open_low else low <= value <= high):
         return
-    span = f"above {low:g} and at most {high:g}" if open_low else f"from {low:g} to {high:g}"
+    span = f"above {low} and at most {high}" if open_low else f"from {low} to {high}"
     raise BadRequest(f"{field}: must be {span}; found {shown(value)}.", param=field)
 
 

@@ -1,0 +1,1 @@
+"""Floor 8: the `penstock` command. One file per subcommand."""

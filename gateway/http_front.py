@@ -1,0 +1,254 @@
+"""The HTTP front: uvicorn's protocol, with the inference routes answered here by callbacks.
+
+uvicorn keeps what it does well: parsing, keep-alive, pipelining order, shutdown. Requests to a dialect's
+path get a `HotCycle` in place of uvicorn's ASGI cycle: no task, no ASGI messages. All other requests go
+to Starlette as usual. The seam is private to uvicorn, so its minor version is pinned and
+tests/test_http_front.py holds the parts of it that this file leans on.
+
+Every refusal at this border is an OpenAI error: a header flood, a slow or oversized body, bytes that are
+not HTTP. Timeouts of slow clients are checked by one sweep per second and worker, not by a timer each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.core.errors import BadRequest, HeadersTooLarge, Internal, PenstockError, RequestTimeout, TooLarge
+from gateway.dialects.openai_wire import error_body
+from gateway.dialects.registry import BY_PATH
+from gateway.http_reply import CONTINUE, HotCycle, error_head, make_request_id
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from gateway.config import LimitsConfig
+    from gateway.serve import Service
+
+log = logging.getLogger("penstock.http")
+
+# How long a refused client may go on sending before the connection is cut, so that it can read why.
+LINGER_S = 2.0
+
+
+class HttpFront:
+    """What all connections of a worker share, and the sweep over them."""
+
+    def __init__(self, service: Service, limits: LimitsConfig) -> None:
+        self.service = service
+        self.limits = limits
+        self.connections: set[FrontProtocol] = set()
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> FrontProtocol:
+        """uvicorn's protocol factory."""
+        return FrontProtocol(self, config, server_state, app_state, _loop)
+
+    def sweep(self, now: float) -> None:
+        """Act on connections whose time is up. `now` is the loop's time in seconds."""
+        for connection in [c for c in self.connections if c.expires is not None and c.expires <= now]:
+            connection.time_out()
+
+
+class FrontProtocol(HttpToolsProtocol):
+    """One client connection. `expires` is the loop time by which the client must have sent what it owes."""
+
+    def __init__(
+        self,
+        front: HttpFront,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.front = front
+        self.expires: float | None = None
+        self.hot: deque[HotCycle] = deque()
+        self._header_bytes = 0
+        self._refused = False
+        self._reading_headers = True
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        peer: socket.socket | None = transport.get_extra_info("socket")
+        if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.front.connections.add(self)
+        self.expires = self.loop.time() + self.front.limits.header_timeout_s
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.front.connections.discard(self)
+        for cycle in self.hot:
+            cycle.abandon()
+        self.hot.clear()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return  # lingering: read and drop
+        self._unset_keepalive_if_required()
+        if self.expires is None and self._reading_headers:
+            self.expires = self.loop.time() + self.front.limits.header_timeout_s
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # no upgrade is offered: the request is answered as plain HTTP
+        except httptools.HttpParserError as error:
+            # What a callback of ours raised arrives wrapped, as the context of the parser's own error.
+            cause = error.__context__
+            if isinstance(cause, PenstockError):
+                self.refuse(cause)
+            elif cause is None:
+                self.refuse(BadRequest("The request is not valid HTTP/1.1.", code="invalid_http"))
+            else:
+                log.error("a defect while reading a request", exc_info=cause)
+                self.refuse(Internal("Internal error of the gateway; its log has the details."))
+
+    def time_out(self) -> None:
+        """The client owed bytes and did not send them in time."""
+        self.expires = None
+        if self._refused or (self._reading_headers and not self._header_bytes):
+            self.transport.close()  # a lingering or an idle connection: nobody waits for an answer
+        else:
+            what = "headers" if self._reading_headers else "body"
+            self.refuse(RequestTimeout(f"The request's {what} did not arrive in time.", code="request_timeout"))
+
+    def refuse(self, error: PenstockError) -> None:
+        """Answer with an error, take no more requests, and close once the client had time to read it."""
+        if self.transport.is_closing():
+            return
+        self._refused = True
+        for cycle in self.hot:
+            cycle.abandon()
+        self.hot.clear()
+        self.flow.resume_reading()
+        body = error_body(error)
+        request_id = make_request_id(self.front.service.next_id, None)
+        self.transport.write(error_head(error, request_id, len(body), keep_alive=False, more=b"") + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.expires = self.loop.time() + LINGER_S
+
+    def eof_received(self) -> None:
+        if self._refused:
+            self.transport.close()
+
+    # The parser's callbacks
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = 0
+        self._reading_headers = True
+
+    def on_url(self, url: bytes) -> None:
+        self._count_header_bytes(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_header_bytes(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def _count_header_bytes(self, size: int) -> None:
+        self._header_bytes += size
+        limit = self.front.limits.header_bytes
+        if self._header_bytes > limit:
+            raise HeadersTooLarge(f"The request's URL and headers are over {limit} bytes; send less.")
+
+    def on_headers_complete(self) -> None:
+        self._reading_headers = False
+        self.expires = None
+        path = self.url.partition(b"?")[0]
+        dialect = BY_PATH.get(path) if self.parser.get_method() == b"POST" else None
+        if dialect is None:
+            self._check_target()
+            super().on_headers_complete()
+            return
+        self.expires = self.loop.time() + self.front.limits.body_timeout_s
+        earlier = self.cycle
+        version = self.parser.get_http_version()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        cycle = HotCycle(self, dialect, self.headers, keep_alive=keep_alive, chunked=version != "1.0")
+        self._check_length(cycle)
+        self.cycle = cycle  # type: ignore[assignment]
+        self.hot.append(cycle)
+        if self.expect_100_continue:
+            self.transport.write(CONTINUE)
+        if earlier is not None and not earlier.response_complete:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]
+        else:
+            cycle.may_start = True
+
+    def _check_target(self) -> None:
+        # uvicorn parses the target itself and lets its errors escape into the event loop.
+        try:
+            path = httptools.parse_url(self.url).path
+            if path is None:
+                raise BadRequest("The request target has no path.", code="invalid_http")
+            path.decode("ascii")
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            raise BadRequest("The request target is not a valid URL.", code="invalid_http") from None
+
+    def _check_length(self, cycle: HotCycle) -> None:
+        declared = cycle.header("content-length")
+        if declared is not None and declared.isdigit() and int(declared) > self.front.limits.body_bytes:
+            raise self._too_large(int(declared))
+
+    def _too_large(self, size: int) -> TooLarge:
+        limit = self.front.limits.body_bytes
+        return TooLarge(f"The request body is {size} bytes or more; at most {limit} are taken (limits.body_bytes).")
+
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        if type(cycle) is not HotCycle:
+            super().on_body(body)
+            return
+        size = cycle.add_body(body)
+        if size > self.front.limits.body_bytes:
+            raise self._too_large(size)
+
+    def on_message_complete(self) -> None:
+        cycle: Any = self.cycle
+        self._reading_headers = True
+        self._header_bytes = 0
+        self.expires = None
+        if type(cycle) is not HotCycle:
+            super().on_message_complete()
+            return
+        cycle.body_complete = True
+        if cycle.may_start:
+            cycle.run()
+
+    # The order of answers
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if type(cycle) is HotCycle:  # a pipelined request whose turn has come
+            cycle.may_start = True
+            if cycle.body_complete:
+                cycle.run()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def hot_complete(self, cycle: HotCycle) -> None:
+        """A hot answer is written whole."""
+        self.hot.remove(cycle)
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+

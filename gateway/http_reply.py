@@ -1,0 +1,284 @@
+"""One inference over HTTP: from a request's bytes to the answer's bytes.
+
+A `HotCycle` takes the place of uvicorn's ASGI cycle on a connection, so it carries the attributes that
+uvicorn's protocol reads (`response_complete`, `keep_alive`, `disconnected`, `message_event`). It is also
+the sink that the inference talks to. Text written within one turn of the event loop leaves in one write.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from gateway.core.answer import Finish, Head, TokenLogprob, Usage
+from gateway.core.errors import BadRequest, Internal, PenstockError
+from gateway.core.request import Request
+from gateway.dialects.base import Dialect, Encoder, WholeChoice
+from gateway.serve import Inference, Origin
+
+if TYPE_CHECKING:
+    from gateway.http_front import FrontProtocol
+
+log = logging.getLogger("penstock.http")
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+MAX_DEADLINE_S = 86_400.0
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
+
+
+def make_request_id(next_id: Callable[[], str], asked: str | None) -> str:
+    """The caller's own request id where it is one, else a new one."""
+    return asked if asked is not None and _REQUEST_ID(asked) else f"req-{next_id()}"
+
+
+def error_head(error: PenstockError, request_id: str, size: int, *, keep_alive: bool, more: bytes) -> bytes:
+    """Status line and headers of an error answer. `more` is further header lines."""
+    lines = [
+        STATUS_LINE[error.status],
+        b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (size, request_id.encode()),
+        more,
+    ]
+    if error.retry_after is not None:
+        lines.append(b"retry-after: %d\r\n" % max(1, round(error.retry_after)))
+    if not error.retryable and error.status >= 400:
+        lines.append(b"x-should-retry: false\r\n")
+    if not keep_alive:
+        lines.append(b"connection: close\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+class _Event:
+    # uvicorn's protocol wakes its cycle through this when the connection is lost; ours is told directly.
+    def set(self) -> None:
+        pass
+
+
+_EVENT = _Event()
+
+
+class HotCycle:
+    """One request and its answer. `may_start` is false while an earlier answer on the connection is under way."""
+
+    __slots__ = (
+        "_asked",
+        "_body",
+        "_chunked",
+        "_dialect",
+        "_encoder",
+        "_headers",
+        "_inference",
+        "_lookup",
+        "_parts",
+        "_pending",
+        "_protocol",
+        "_received",
+        "_request_id",
+        "_size",
+        "_written",
+        "body_complete",
+        "disconnected",
+        "keep_alive",
+        "may_start",
+        "message_event",
+        "response_complete",
+    )
+
+    def __init__(
+        self,
+        protocol: FrontProtocol,
+        dialect: Dialect,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        keep_alive: bool,
+        chunked: bool,
+    ) -> None:
+        self._protocol = protocol
+        self._dialect = dialect
+        self._headers = headers
+        self._lookup: dict[str, str] | None = None
+        self._chunked = chunked
+        self._body: list[bytes] = []
+        self._size = 0
+        self._received = time.perf_counter()
+        self._request_id = ""
+        self._asked: Request | None = None
+        self._encoder: Encoder | None = None
+        self._inference: Inference | None = None
+        self._parts: list[WholeChoice] = []
+        self._pending: list[bytes] = []
+        self._written = False
+        self.keep_alive = keep_alive
+        self.may_start = self.body_complete = self.response_complete = self.disconnected = False
+        self.message_event = _EVENT
+
+    def header(self, name: str) -> str | None:
+        """The value of a header by its lower-case name; the last one where there are several."""
+        if self._lookup is None:
+            self._lookup = {key.decode("latin-1"): value.decode("latin-1") for key, value in self._headers}
+        return self._lookup.get(name)
+
+    def add_body(self, data: bytes) -> int:
+        """Take a piece of the body; the size so far in bytes."""
+        self._body.append(data)
+        self._size += len(data)
+        return self._size
+
+    def run(self) -> None:
+        """The body is complete and it is this request's turn."""
+        service = self._protocol.front.service
+        self._request_id = make_request_id(service.next_id, self.header("x-request-id"))
+        try:
+            deadline = self._deadline()
+            self._asked = self._dialect.parse(b"".join(self._body))
+            self._body.clear()
+            origin = Origin(self._request_id, self.header, deadline)
+            self._inference = service.infer(self._asked, origin, self)
+        except PenstockError as error:
+            self.on_error(error)
+        except Exception:
+            # The one door for defects of ours: the caller gets a proper 500, the log the traceback.
+            log.exception("request %s failed by a defect", self._request_id)
+            if self._inference is not None:
+                self._inference.abandon()
+            self.on_error(Internal("Internal error of the gateway; its log has the details under this request id."))
+
+    def _deadline(self) -> float | None:
+        asked = self.header("x-penstock-timeout-ms")
+        if asked is None:
+            return None
+        if not asked.isascii() or not asked.isdigit() or not 0 < int(asked) <= MAX_DEADLINE_S * 1000:
+            raise BadRequest(
+                f"The header x-penstock-timeout-ms must be milliseconds from 1 to {MAX_DEADLINE_S * 1000:.0f}; "
+                f"found {asked[:40]!r}.",
+                param="x-penstock-timeout-ms",
+            )
+        return int(asked) / 1000
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self.disconnected = True
+        if self._inference is not None:
+            self._inference.abandon()
+
+    # The sink
+
+    def on_start(self, head: Head) -> None:
+        asked = self._asked
+        assert asked is not None  # the inference exists, so the request was parsed
+        self._encoder = self._dialect.encoder(asked, head)
+        if asked.stream:
+            self._written = True
+            lines = [
+                STATUS_LINE[200],
+                b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n",
+                self._common_headers(head),
+                b"transfer-encoding: chunked\r\n" if self._chunked else b"",
+                b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n",
+            ]
+            self._protocol.transport.write(b"".join(lines))
+            start = self._encoder.start()
+            if start:
+                self._send(start)
+        else:
+            self._parts = [WholeChoice("", "stop") for _ in range(max(1, len(asked.prompts)) * asked.n)]
+            self._pending.append(self._common_headers(head))
+
+    def on_chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+        if self._written and self._encoder is not None:
+            self._send(self._encoder.chunk(choice, text, logprobs))
+            return
+        part = self._parts[choice]
+        part.text += text
+        part.logprobs += logprobs
+
+    def on_finish(self, choice: int, finish: Finish) -> None:
+        if self._written and self._encoder is not None:
+            self._send(self._encoder.finish(choice, finish))
+        else:
+            self._parts[choice].finish = finish
+
+    def on_end(self, usage: Usage) -> None:
+        assert self._encoder is not None  # on_start comes first
+        if self._written:
+            self._close_stream(self._encoder.end(usage))
+            return
+        body = self._encoder.whole(self._parts, usage)
+        head = (
+            STATUS_LINE[200],
+            b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
+            self._pending.pop(),
+            b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n",
+            body,
+        )
+        self._protocol.transport.write(b"".join(head))
+        self._complete()
+
+    def on_error(self, error: PenstockError) -> None:
+        if self._written and self._encoder is not None:
+            # Too late for a status: the stream says it, and the connection is not used again.
+            self.keep_alive = False
+            self._close_stream(self._encoder.error(error))
+            return
+        self._pending.clear()
+        body = self._dialect.error(error)
+        head = error_head(error, self._request_id, len(body), keep_alive=self.keep_alive, more=self._version_header())
+        self._protocol.transport.write(head + body)
+        self._complete()
+
+    def _version_header(self) -> bytes:
+        routed = self._inference.routed if self._inference is not None else None
+        return b"" if routed is None else b"x-penstock-version: %b\r\n" % routed.version.label.encode()
+
+    def _common_headers(self, head: Head) -> bytes:
+        lines = [
+            b"x-request-id: %b\r\nx-penstock-version: %b@%b\r\nx-penstock-determinism: %b\r\nopenai-processing-ms: %d\r\n"
+            % (
+                self._request_id.encode(),
+                head.endpoint.encode(),
+                head.version.encode(),
+                head.determinism.encode(),
+                (time.perf_counter() - self._received) * 1000,
+            )
+        ]
+        if head.seed is not None:
+            lines.append(b"x-penstock-seed: %d\r\n" % head.seed)
+        return b"".join(lines)
+
+    # Writing
+
+    def _send(self, data: bytes) -> None:
+        if not self._pending:
+            self._protocol.loop.call_soon(self._flush)
+        self._pending.append(data)
+
+    def _flush(self) -> None:
+        if not self._pending or self.disconnected:
+            return
+        data = b"".join(self._pending)
+        self._pending.clear()
+        transport = self._protocol.transport
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if transport.get_write_buffer_size() > self._protocol.front.limits.client_buffer_bytes:
+            log.warning("request %s: the client reads too slowly; its connection is cut", self._request_id)
+            self.abandon()
+            transport.abort()
+
+    def _close_stream(self, last: bytes) -> None:
+        data = b"".join([*self._pending, last])
+        self._pending.clear()
+        if self._chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+        self._protocol.transport.write(data)
+        self._complete()
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self._protocol.hot_complete(self)
+
+

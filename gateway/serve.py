@@ -1,0 +1,361 @@
+"""THE request path: admit → route → prepare → call → stream → settle.
+
+Whatever the face, a request is one `Inference`. Its methods stand in the order in which they happen, and
+none of them waits: the face calls `start`, the engine's chunks drive the rest by callbacks, without a
+task per request. Two rules:
+
+- the sink hears `on_start` at the first sign of life from the engine, not before, so that a failure up
+  to then is still a plain HTTP status; after it, an error ends the stream;
+- `settle` runs exactly once, however the request ended: finished, failed, expired or abandoned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.core.answer import Chunk, Finish, Head, TokenLogprob, Usage
+from gateway.core.errors import BadRequest, Cancelled, EngineTimeout, Overloaded, PenstockError
+from gateway.core.request import Request, Sampling
+from gateway.core.stop import StopScanner
+from gateway.engines.base import Call, Engine, Job, Result
+from gateway.prompt import PromptTemplate
+from gateway.routing.policy import apply_policy
+from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
+from gateway.routing.version import Endpoint
+from gateway.stats import Stats
+
+
+class Prepared(Struct, frozen=True):
+    """What is made once per version and not once per request. `template` is None for prompts only."""
+
+    template: PromptTemplate | None
+    fingerprint: str
+
+
+class Snapshot(Struct, frozen=True):
+    """The live state that requests are served by; swapped whole, never changed. `prepared` by version label."""
+
+    endpoints: Mapping[str, Endpoint]
+    prepared: Mapping[str, Prepared]
+
+
+def take_snapshot(endpoints: Mapping[str, Endpoint]) -> Snapshot:
+    """The snapshot of a set of endpoints. Errors: `jinja2.TemplateSyntaxError` for a template that does not compile."""
+    prepared = {}
+    for endpoint in endpoints.values():
+        for version in endpoint.versions.values():
+            source = version.chat_template
+            template = PromptTemplate(source, dict(version.template_vars)) if source else None
+            prepared[version.label] = Prepared(template, version.fingerprint)
+    return Snapshot(endpoints, prepared)
+
+
+class Origin(Struct, frozen=True, gc=False):
+    """What a face knows of a request beside its body. `header` looks one up by its lower-case name.
+
+    `request_id` is what the caller calls it; `deadline` is in seconds from now, None for the gateway's own.
+    """
+
+    request_id: str
+    header: Callable[[str], str | None]
+    deadline: float | None = None
+
+
+class Sink(Protocol):
+    """Where an answer goes. After `on_end` or `on_error` it hears nothing more."""
+
+    def on_start(self, head: Head) -> None: ...
+
+    def on_chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> None: ...
+
+    def on_finish(self, choice: int, finish: Finish) -> None: ...
+
+    def on_end(self, usage: Usage) -> None: ...
+
+    def on_error(self, error: PenstockError) -> None: ...
+
+
+class Service:
+    """What all requests of a worker share: the snapshot, the engine, the limits, the counters."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        engine: Engine,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        next_id: Callable[[], str],
+        concurrent_requests: int,
+        request_timeout: float,
+        stats: Stats,
+    ) -> None:
+        self.snapshot = snapshot
+        self.engine = engine
+        self.loop = loop
+        self.next_id = next_id
+        self.concurrent_requests = concurrent_requests
+        self.request_timeout = request_timeout
+        self.stats = stats
+
+    def infer(self, request: Request, origin: Origin, sink: Sink) -> Inference:
+        """Start a request; the sink hears the rest. Never raises for what a caller sent."""
+        inference = Inference(self, request, origin, sink)
+        inference.start()
+        return inference
+
+
+class Inference:
+    """One request, from admission to settlement."""
+
+    __slots__ = (
+        "_choices",
+        "_deadline",
+        "_first_text",
+        "_head",
+        "_id",
+        "_open",
+        "_origin",
+        "_received",
+        "_request",
+        "_sampling",
+        "_service",
+        "_settled",
+        "_sink",
+        "_snapshot",
+        "_started",
+        "_timer",
+        "routed",
+    )
+
+    def __init__(self, service: Service, request: Request, origin: Origin, sink: Sink) -> None:
+        self._service = service
+        self._snapshot = service.snapshot
+        self._request = request
+        self._origin = origin
+        self._sink = sink
+        self._id = service.next_id()
+        self._received = service.loop.time()
+        self._first_text = 0.0
+        self._deadline = service.request_timeout if origin.deadline is None else origin.deadline
+        self._timer: asyncio.TimerHandle | None = None
+        self._choices: list[_Choice] = []
+        self._open = 0
+        self._started = self._settled = False
+        self._sampling = request.sampling
+        self._head: Head | None = None
+        self.routed: Routed | None = None
+
+    def __repr__(self) -> str:
+        label = self.routed.version.label if self.routed else self._request.model
+        return f"<Inference {self._id} {label} open={self._open} settled={self._settled}>"
+
+    def start(self) -> None:
+        """The phases up to the engine. A refusal at any of them goes to the sink."""
+        try:
+            self._admit()
+            routed = self._route()
+            prompts = self._prepare(routed)
+            self._call(routed, prompts)
+        except PenstockError as error:
+            self._fail(error)
+
+    def _admit(self) -> None:
+        service = self._service
+        service.stats.in_flight += 1
+        if service.stats.in_flight > service.concurrent_requests:
+            raise Overloaded(
+                f"The gateway is at its limit of {service.concurrent_requests} concurrent requests; try again.",
+                retry_after=1.0,
+            )
+        self._timer = service.loop.call_later(self._deadline, self._expire)
+
+    def _route(self) -> Routed:
+        request, header = self._request, self._origin.header
+        endpoint, pin = find_endpoint(self._snapshot.endpoints, request.model)
+        pin = one_pin(pin, header("x-penstock-version"))
+        key: str | None = None
+        if endpoint.sticky == "user":
+            key = request.user
+        elif endpoint.sticky.startswith("header:"):
+            key = header(endpoint.sticky[7:])
+        self.routed = route(endpoint, pin, key, self._id)
+        return self.routed
+
+    def _prepare(self, routed: Routed) -> tuple[str, ...]:
+        version, request = routed.version, self._request
+        prepared = self._snapshot.prepared[version.label]
+        self._sampling = apply_policy(request, version, self._id)
+        self._head = Head(
+            id=self._id,
+            created=int(time.time()),
+            endpoint=version.endpoint,
+            version=version.name,
+            fingerprint=prepared.fingerprint,
+            seed=self._sampling.seed,
+            determinism=version.determinism,
+        )
+        if request.prompts:
+            return request.prompts
+        if prepared.template is None:
+            raise BadRequest(
+                f"The model '{version.label}' has no chat template, so it takes prompts only; use /v1/completions.",
+                param="messages",
+            )
+        return (prepared.template.render(request.messages, datetime.now(UTC)),)
+
+    def _call(self, routed: Routed, prompts: tuple[str, ...]) -> None:
+        request, sampling = self._request, self._sampling
+        for prompt in prompts:
+            for turn in range(request.n):
+                self._choices.append(_Choice(self, len(self._choices), turn == 0, sampling.stop))
+                self._open += 1
+                job = Job(
+                    id=f"{self._id}-{len(self._choices) - 1}",
+                    prompt=prompt,
+                    sampling=_sampling_of_turn(sampling, turn),
+                    guide=request.guide,
+                    stream=request.stream,
+                    timeout=self._deadline,
+                )
+                choice = self._choices[-1]
+                choice.call = self._service.engine.call(routed.version, job, choice)
+
+    # The engine's callbacks, by way of the choices.
+
+    def _begin(self) -> None:
+        if not self._started and self._head is not None:
+            self._started = True
+            self._sink.on_start(self._head)
+
+    def chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+        """Text of a choice that may be shown."""
+        self._begin()
+        if text or logprobs:
+            if not self._first_text:
+                self._first_text = self._service.loop.time()
+            self._sink.on_chunk(choice, text, logprobs)
+
+    def finished(self, choice: int, finish: Finish) -> None:
+        """A choice is complete."""
+        self._begin()
+        self._sink.on_finish(choice, finish)
+        self._open -= 1
+        if not self._open:
+            usage = self._usage()
+            self._settle("finished", usage)
+            self._sink.on_end(usage)
+
+    def failed(self, error: PenstockError) -> None:
+        """A choice failed, and with it the request."""
+        self._fail(error)
+
+    def abandon(self) -> None:
+        """The client is gone: the engine's work ends, nobody is told."""
+        if not self._settled:
+            self._cancel_calls()
+            self._settle(Cancelled.code or "cancelled", self._usage())
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._fail(EngineTimeout(f"The request's deadline of {self._deadline:g} s passed before the answer was complete."))
+
+    def _fail(self, error: PenstockError) -> None:
+        if self._settled:
+            return
+        self._cancel_calls()
+        self._settle(error.code or type(error).__name__, self._usage())
+        self._sink.on_error(error)
+
+    def _cancel_calls(self) -> None:
+        for choice in self._choices:
+            choice.cancel()
+
+    def _usage(self) -> Usage:
+        prompt: int | None = 0
+        completion: int | None = 0
+        for choice in self._choices:
+            choice_prompt, choice_completion = choice.counts()
+            if choice.first_turn:  # the n answers to one prompt read it once
+                prompt = None if prompt is None or choice_prompt is None else prompt + choice_prompt
+            completion = None if completion is None or choice_completion is None else completion + choice_completion
+        return Usage(prompt, completion)
+
+    def _settle(self, outcome: str, usage: Usage) -> None:
+        self._settled = True
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._service.loop.time()
+        first = self._first_text - self._received if self._first_text else None
+        version = self.routed.version if self.routed else None
+        self._service.stats.settle(version, outcome, usage, first, now - self._received)
+
+
+class _Choice:
+    """One generation of a request: hears the engine, enforces stop strings, tells the inference."""
+
+    __slots__ = ("_done", "_inference", "_result", "_scanner", "call", "first_turn", "index")
+
+    def __init__(self, inference: Inference, index: int, first_turn: bool, stops: tuple[str, ...]) -> None:
+        self._inference = inference
+        self._scanner = StopScanner(stops) if stops else None
+        self._result: Result | None = None
+        self._done = False
+        self.index = index
+        self.first_turn = first_turn
+        self.call: Call | None = None
+
+    def on_chunk(self, chunk: Chunk) -> None:
+        scanner = self._scanner
+        if scanner is None:
+            self._inference.chunk(self.index, chunk.text, chunk.logprobs)
+            return
+        text = scanner.push(chunk.text)
+        self._inference.chunk(self.index, text, chunk.logprobs)
+        if scanner.stopped:
+            # The engine missed it, or is about to stop by itself; either way no more of its text is wanted.
+            if self.call is not None:
+                self.call.cancel()
+            self._finish("stop")
+
+    def on_finish(self, result: Result) -> None:
+        self._result = result
+        if self._scanner is not None:
+            held = self._scanner.finish()
+            if held:
+                self._inference.chunk(self.index, held, ())
+        self._finish(result.finish)
+
+    def on_error(self, error: PenstockError) -> None:
+        if not self._done:
+            self._done = True
+            self._inference.failed(error)
+
+    def _finish(self, finish: Finish) -> None:
+        if not self._done:
+            self._done = True
+            self._inference.finished(self.index, finish)
+
+    def cancel(self) -> None:
+        if not self._done:
+            self._done = True
+            if self.call is not None:
+                self.call.cancel()
+
+    def counts(self) -> tuple[int | None, int | None]:
+        if self._result is not None:
+            return self._result.prompt_tokens, self._result.completion_tokens
+        return self.call.counts() if self.call is not None else (None, None)
+
+
+def _sampling_of_turn(sampling: Sampling, turn: int) -> Sampling:
+    # n answers from one seed must differ, and be the same n answers next time.
+    if turn == 0 or sampling.seed is None:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + turn) % 2**64)
