@@ -1,0 +1,80 @@
+"""Check a parsed TOML document against the schema.
+
+Rules: every key is looked at, so that every problem is found; the result holds only what was given and is
+sound, and the caller fills in the rest. An unknown key is a problem that names the nearest known one, here
+or one table further in or out of place.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from gateway.config.kinds import Kind, UnfitError
+from gateway.config.problem import KeyPath, Report, dotted, found_words
+from gateway.config.schema import REQUIRED, Key, Named, Table
+
+MISSING: Any = object()
+
+
+def walk(kind: Kind | Table | Named, value: object, at: KeyPath, report: Report) -> Any:
+    """`value` as `kind` reads it: for tables a dict of the given, sound keys; MISSING for what is unsound."""
+    if isinstance(kind, Table | Named):
+        if not isinstance(value, dict):
+            found = found_words(value)
+            report.add(at, f"found {found}", f"give {kind.wanted}, as in [{dotted(at)}]", found)
+            return MISSING
+        return _table(kind, value, at, report) if isinstance(kind, Table) else _named(kind, value, at, report)
+    try:
+        return kind.read(value)
+    except UnfitError as unfit:
+        found = found_words(value)
+        report.add(at, unfit.says or f"found {found}", unfit.remedy or f"give {kind.wanted}", found)
+        return MISSING
+
+
+def _table(table: Table, value: dict[str, Any], at: KeyPath, report: Report) -> dict[str, Any]:
+    result = {}
+    for name, item in value.items():
+        key = table.by_name.get(name)
+        if key is None:
+            report.add((*at, name), "unknown key", _nearest(table, name), found_words(item))
+        elif (read := walk(key.kind, item, (*at, name), report)) is not MISSING:
+            result[name] = read
+    for key in table.keys:
+        if (
+            key.name not in value
+            and table.defaults[key.name] is REQUIRED
+            and not isinstance(key.kind, Table | Named)
+        ):
+            report.add((*at, key.name), "missing", f"give {key.kind.wanted}: {key.meaning}")
+    return result
+
+
+def _named(named: Named, value: dict[str, Any], at: KeyPath, report: Report) -> dict[str, Any]:
+    result = {}
+    for name, item in value.items():
+        if not named.pattern.fullmatch(name):
+            report.add((*at, name), "this name will not do", named.rule, name)
+        read = walk(named.kind, item, (*at, name), report)
+        if read is not MISSING:
+            result[name] = read
+    return result
+
+
+def _nearest(table: Table, name: str) -> str:
+    """The remedy for an unknown key."""
+    if near := get_close_matches(name, table.by_name, 1):
+        return f"did you mean '{near[0]}'?"
+    inner: dict[str, list[str]] = {}
+    for key in table.keys:
+        for child in _children(key):
+            inner.setdefault(child, []).append(key.name)
+    if near := get_close_matches(name, inner, 1, 0.75):
+        places = " or ".join(f"'{place}'" for place in inner[near[0]])
+        return f"did you mean '{near[0]}' (it belongs into {places})?"
+    return f"the keys here are {', '.join(sorted(table.by_name))}"
+
+
+def _children(key: Key) -> tuple[str, ...]:
+    return tuple(key.kind.by_name) if isinstance(key.kind, Table) else ()
