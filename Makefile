@@ -1,0 +1,41 @@
+# Thin: each target says what runs; scripts/ holds how environments are made. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help env triton-env serve test lint types check score build clean
+BIN := .venv/bin
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
+
+env:  ## make .venv with the development tools
+	@scripts/environment dev
+
+triton-env:  ## make .venv-triton: the embedded Triton and what its models import
+	@scripts/environment triton
+
+serve:  ## start Triton and the gateway; pass flags with ARGS="--http 127.0.0.1:9000"
+	@scripts/environment runtime
+	@scripts/environment triton
+	@exec $(BIN)/penstock serve $(ARGS)
+
+test: check triton-env  ## everything: linters, types, floors, then the tests against a real Triton; ARGS goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: env  ## ruff: rules and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: env  ## mypy, strict
+	@$(BIN)/mypy
+
+check: lint types  ## lint, types and the floors of the house
+	@$(BIN)/lint-imports --no-logo
+
+score: triton-env  ## held-out scores of the embedded assistant
+	@.venv-triton/bin/python model_repo/training/score.py $(ARGS)
+
+build: env  ## build the wheel into dist/
+	@$(BIN)/hatchling build --target wheel
+
+clean:  ## remove environments, caches and built files; .penstock/ (state) stays
+	rm -rf .venv .venv-triton .venv*.lock .venv*.log dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find gateway kernels model_repo tests -name __pycache__ -prune -exec rm -rf {} +
