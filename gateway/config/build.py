@@ -1,8 +1,7 @@
 """From checked values to the structs of a Config: defaults, paths, and the rules that span several keys.
 
 Rules: like the walk, this notes problems and goes on. Where a value was unsound and is missing from `given`,
-the default stands in for it, so that one mistake is not reported twice; nobody sees the result, for the
-Report then refuses the whole.
+the default stands in for it; nobody sees the result, for the Report then refuses the whole.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gateway.config.template import Template, TemplateError, check_template, is_
 from gateway.routing.version import Endpoint, Price, SamplingDefaults, SamplingLimits, Version
 
 Given = dict[str, Any]
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - to compare with, nothing binds here
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared with
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -31,12 +30,9 @@ def build_server(given: Given, folder: Path, report: Report) -> ServerConfig:
             if address.port and address.port == taken.port and _overlap(address, taken):
                 # A flag is to blame before the file, and the file before a default.
                 blamed = min(face, other, key=lambda f: (("server", f) not in report.flags, f not in given))
-                says = (
-                    f"found {getattr(server, blamed)}, where {other if blamed == face else face} listens too"
-                )
-                report.add(
-                    ("server", blamed), says, "give each its own port, or 0 for any free one", str(address)
-                )
+                found = str(getattr(server, blamed))
+                says = f"found {found}, where {other if blamed == face else face} listens too"
+                report.add(("server", blamed), says, "give each its own port, or 0 for any free one", found)
     return server
 
 
@@ -65,12 +61,9 @@ def build_engine(given: Given, folder: Path, report: Report) -> EngineConfig:
     )
 
 
-def build_endpoints(given: Given | None, site: Site, report: Report) -> dict[str, Endpoint]:
-    """[endpoints]. Notes a problem when there is none, unless what there was has been reported already."""
-    if given == {}:
-        remedy = 'add [endpoints.NAME.versions.v1] with the line model = "MODEL"'
-        report.add(("endpoints",), "there is no endpoint", remedy)
-    return {name: _endpoint(name, value, site, report) for name, value in (given or {}).items()}
+def build_endpoints(given: Given, site: Site, report: Report) -> dict[str, Endpoint]:
+    """[endpoints]: templates found and checked, splits complete."""
+    return {name: _endpoint(name, value, site, report) for name, value in given.items()}
 
 
 def _endpoint(name: str, given: Given, site: Site, report: Report) -> Endpoint:
@@ -78,9 +71,6 @@ def _endpoint(name: str, given: Given, site: Site, report: Report) -> Endpoint:
     versions = {
         key: _version(name, key, value, site, report) for key, value in given.get("versions", {}).items()
     }
-    if not versions and given.get("versions") in (None, {}):
-        remedy = f'add [endpoints.{name}.versions.v1] with the line model = "MODEL"'
-        report.add(at, "the endpoint has no version", remedy)
     split = _split(given.get("split"), versions, at, report)
     return Endpoint(name, versions, split, given.get("sticky", "user"), given.get("salt", ""))
 
@@ -104,7 +94,7 @@ def _split(
         if version not in versions and versions:
             says = f"the endpoint has no version '{version}'"
             report.add((*at, "split", version), says, f"it has {', '.join(versions)}", version)
-    if not any(given.values()):
+    if versions and not any(given.values()):
         report.add(
             (*at, "split"), "no version has a weight above 0", "give at least one a share, such as v1 = 100"
         )

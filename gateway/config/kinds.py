@@ -177,7 +177,7 @@ class Remote(Struct, frozen=True):
                 raise UnfitError("", _NO_TLS)
             example = rest if _fits(rest, 1) else "triton.internal:8001"
             remedy = (
-                f'leave "{scheme[1]}://" out and give the port of gRPC, by default 8001, such as "{example}"'
+                f'leave "{scheme[1]}://" out and give the gRPC port, by default 8001, such as "{example}"'
             )
             raise UnfitError("", remedy)
         return str(read_address(value, lowest=1))

@@ -39,8 +39,9 @@ def load(path: Path | None, *, overrides: Overrides = NO_OVERRIDES, repository: 
     _override(given, overrides, report)
     server = build_server(given.get("server", {}), folder, report)
     engine = build_engine(given.get("engine", {}), folder, report)
-    site = look_at(folder, repository or embedded_repository(), engine, report)
-    endpoints = build_endpoints(given.get("endpoints", None if "endpoints" in values else {}), site, report)
+    named = frozenset(given.get("engine", {}).get("models", {}))
+    site = look_at(folder, repository or embedded_repository(), engine, named, report)
+    endpoints = build_endpoints(given.get("endpoints", {}), site, report)
     report.raise_if_any()
     return Config(server, engine, LimitsConfig(**given.get("limits", {})), endpoints)
 

@@ -23,13 +23,18 @@ _INT32 = 2**31 - 1
 
 
 class Key(Struct, frozen=True):
-    """One key. `default` in words replaces the struct's where it is not a plain value."""
+    """One key. `default` in words replaces the struct's where it is not a plain value.
+
+    `stand_in` takes the place of an unsound value, which has been reported, so that later rules do not
+    report its consequences; None leaves the key out.
+    """
 
     name: str
     kind: Kind | Table | Named
     meaning: str
     unit: str = ""
     default: str = ""
+    stand_in: Any = None
 
 
 class Table(Struct, frozen=True, dict=True):
@@ -53,12 +58,18 @@ class Table(Struct, frozen=True, dict=True):
 
 
 class Named(Struct, frozen=True):
-    """A table whose keys are names that the user chooses. `rule` says in words what a name may be."""
+    """A table whose keys are names that the user chooses. `rule` says in words what a name may be.
+
+    `needed` is set where there must be at least one: what is missing from the header of one that would do.
+    `stand_in` is as in Key, for one entry.
+    """
 
     placeholder: str
     pattern: re.Pattern[str]
     rule: str
     kind: Kind | Table
+    needed: str = ""
+    stand_in: Any = None
     wanted: str = "a table"
 
 
@@ -84,7 +95,13 @@ SERVER = Table(
 ENGINE = Table(
     EngineConfig,
     (
-        Key("url", Remote(), "the Triton to use; empty starts the embedded one", default='"" (embedded)'),
+        Key(
+            "url",
+            Remote(),
+            "the Triton to use; empty starts the embedded one",
+            default='"" (embedded)',
+            stand_in="unsound",
+        ),
         Key("connections", Integer(1, 64), "HTTP/2 connections from each worker to Triton"),
         Key(
             "environment",
@@ -132,7 +149,7 @@ LIMITS = Table(
         Key("request_timeout_s", Number(0, 86400, above=True), "for the whole answer; then 504", "seconds"),
         Key(
             "idle_timeout_s",
-            Number(0, 86400, above=True),
+            Number(1, 86400),
             "for a connection to be idle; then it is closed",
             "seconds",
         ),
@@ -225,13 +242,13 @@ ENDPOINT = Table(
         ),
         Key(
             "split",
-            Named("VERSION", VERSION_NAME, VERSION_RULE, Number(0, 1e15)),
+            Named("VERSION", VERSION_NAME, VERSION_RULE, Number(0, 1e15), stand_in=1.0),
             "a version's weight; shares are relative, and 0 leaves it to pins",
             default="all to the only version",
         ),
         Key(
             "versions",
-            Named("VERSION", VERSION_NAME, VERSION_RULE, VERSION),
+            Named("VERSION", VERSION_NAME, VERSION_RULE, VERSION, needed=".v1", stand_in={}),
             "an endpoint's versions",
             default="required",
         ),
@@ -251,6 +268,8 @@ ROOT = Table(
                 re.compile(rf"(?=.{{1,128}}\Z){_NAME}(?:/{_NAME})*"),
                 f"an endpoint's name has {_PLAIN_RULE}, parts joined by /, and no @",
                 ENDPOINT,
+                needed=".NAME.versions.v1",
+                stand_in={},
             ),
             "the public names that clients send as `model`",
             default="required",

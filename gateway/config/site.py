@@ -18,12 +18,16 @@ from gateway.config.template import Template, TemplateError, read_template
 
 
 class Site(Struct, frozen=True):
-    """Relative paths begin at `folder`. `shipped` are the models of `repository`, none with `engine.url`."""
+    """Relative paths begin at `folder`. `shipped` are the models of `repository`, none with `engine.url`.
+
+    `named` are all names in [engine.models], those with an unsound path included.
+    """
 
     folder: Path
     repository: Path
     engine: EngineConfig
     shipped: dict[str, tuple[int, ...]]
+    named: frozenset[str]
 
     def model_template(
         self, model: str, model_version: str, explicit: bool, at: KeyPath, report: Report
@@ -37,9 +41,11 @@ class Site(Struct, frozen=True):
             return Template()
         if source := self.engine.models.get(model):
             return self._of_source(source, model_version, explicit, at, report)
+        if model in self.named:
+            return Template()  # its path has been reported
         if not self.shipped:
             if not explicit:
-                says = f"the shipped model repository is missing from {self.repository}"
+                says = f"there are no shipped models in {self.repository}"
                 report.add(
                     (*at, "model"),
                     says,
@@ -63,9 +69,8 @@ class Site(Struct, frozen=True):
         try:
             return read_template(config) if config.is_file() else Template()
         except (TemplateError, OSError) as error:
-            report.add(
-                (*at, "model"), str(error), "install Penstock anew, or name a chat_template", str(config)
-            )
+            remedy = "install Penstock anew, or name a chat_template"
+            report.add((*at, "model"), str(error), remedy, str(config))
             return Template()
 
     def _of_source(
@@ -77,36 +82,42 @@ class Site(Struct, frozen=True):
         try:
             return read_template(source.path)
         except TemplateError as error:
-            if not explicit:
-                report.add(
-                    (*at, "model"), f"the model brings no chat template: {error.says}", "name a chat_template"
-                )
+            if not explicit and not error.absent:
+                report.add((*at, "model"), error.says, f"{error.remedy}, or name a chat_template")
             return Template()
 
     def _near(self, model: str) -> str:
-        known = sorted({*self.shipped, *self.engine.models})
+        known = sorted({*self.shipped, *self.named})
         if near := get_close_matches(model, known, 1):
             return f"did you mean '{near[0]}'?"
         return f"it has {', '.join(known)}; add another by path in [engine.models], or set engine.url"
 
 
-def look_at(folder: Path, repository: Path, engine: EngineConfig, report: Report) -> Site:
-    """The site of a config. Notes a problem when the shipped repository cannot be listed."""
+def look_at(
+    folder: Path, repository: Path, engine: EngineConfig, named: frozenset[str], report: Report
+) -> Site:
+    """The site of a config. Notes problems: a repository that cannot be listed, a name taken in it."""
     shipped: dict[str, tuple[int, ...]] = {}
     if not engine.url:
         try:
             shipped = shipped_models(repository)
         except OSError as error:
-            report.add(
-                ("engine",), f"{repository} cannot be read ({error.strerror})", "check its permissions"
-            )
-    return Site(folder, repository, engine, shipped)
+            says = f"{repository} cannot be read ({error.strerror})"
+            report.add(("engine",), says, "check its permissions", str(repository))
+    for name in sorted(named & shipped.keys()):
+        says = f"Penstock ships a model named '{name}'"
+        report.add(("engine", "models", name), says, "give yours another name", name)
+    return Site(folder, repository, engine, shipped, named)
 
 
-def read_sources(given: dict[str, str], folder: Path, at: KeyPath, report: Report) -> dict[str, ModelSource]:
-    """The models of [engine.models], by name. Notes a problem for each that is missing or of no known kind."""
+def read_sources(
+    given: dict[str, str | None], folder: Path, at: KeyPath, report: Report
+) -> dict[str, ModelSource]:
+    """The models of [engine.models]. Notes a problem for each that is missing or of no known kind."""
     sources = {}
     for name, value in given.items():
+        if value is None:
+            continue  # unsound, and reported
         path = folder / value
         try:
             source = _source(path)
@@ -123,11 +134,8 @@ def read_sources(given: dict[str, str], folder: Path, at: KeyPath, report: Repor
 def _source(path: Path) -> ModelSource | str:
     """The model at a path, or what is wrong with it."""
     if path.is_dir():
-        return (
-            ModelSource(path, "openvino")
-            if (path / "openvino_model.xml").is_file()
-            else "no openvino_model.xml in it"
-        )
+        known = (path / "openvino_model.xml").is_file()
+        return ModelSource(path, "openvino") if known else "no openvino_model.xml in it"
     if not path.is_file():
         return "there is no such file or folder"
     with path.open("rb") as file:

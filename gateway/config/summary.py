@@ -19,14 +19,14 @@ _BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def describe(config: Config) -> str:
-    """What the config means, in words: one line per key, one paragraph per part. Ends in a line break."""
+    """What the config means, in words: one line per key, one paragraph per part."""
     parts = [
         ["server", *_rows(SERVER, config.server)],
         [f"engine: {_engine(config.engine)}", *_rows(ENGINE, config.engine, skip=("url", "models"))],
         ["limits", *_rows(LIMITS, config.limits)],
         *(_endpoint(endpoint) for endpoint in config.endpoints.values()),
     ]
-    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+    return "\n\n".join("\n".join(part) for part in parts)
 
 
 def to_json(config: Config) -> str:

@@ -29,12 +29,13 @@ _environment = ImmutableSandboxedEnvironment(
 
 
 class TemplateError(Exception):
-    """A chat template that cannot be used, and what would do."""
+    """A chat template that cannot be used, and what would do. `absent`: the place is sound but holds none."""
 
-    def __init__(self, says: str, remedy: str) -> None:
+    def __init__(self, says: str, remedy: str, *, absent: bool = False) -> None:
         super().__init__(says)
         self.says = says
         self.remedy = remedy
+        self.absent = absent
 
 
 class Template(Struct, frozen=True):
@@ -114,7 +115,8 @@ def _from_folder(folder: Path, config: Path | None = None) -> Template:
             return read_template(found[0])
         if found:
             raise TemplateError(f"the folder {folder} has {len(found)} {suffix} files", "name one of them")
-    raise TemplateError(f"the folder {folder} has no {_CONFIG}, no {_JINJA} and no .gguf", _KINDS)
+    says = f"the folder {folder} has no {_CONFIG}, no {_JINJA} and no .gguf"
+    raise TemplateError(says, _KINDS, absent=True)
 
 
 def _declared(path: Path) -> Template:

@@ -1,8 +1,8 @@
 """Check a parsed TOML document against the schema.
 
 Rules: every key is looked at, so that every problem is found; the result holds only what was given and is
-sound, and the caller fills in the rest. An unknown key is a problem that names the nearest known one, here
-or one table further in or out of place.
+sound, or the stand-in that the schema has for it; the caller fills in the rest. An unknown key is a problem
+that names the nearest known one, here or one table further in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.config.schema import REQUIRED, Key, Named, Table
 MISSING: Any = object()
 
 
-def walk(kind: Kind | Table | Named, value: object, at: KeyPath, report: Report) -> Any:
+def walk(kind: Kind | Table | Named, value: object, at: KeyPath, report: Report, unit: str = "") -> Any:
     """`value` as `kind` reads it: for tables a dict of the given, sound keys; MISSING for what is unsound."""
     if isinstance(kind, Table | Named):
         if not isinstance(value, dict):
@@ -29,7 +29,8 @@ def walk(kind: Kind | Table | Named, value: object, at: KeyPath, report: Report)
         return kind.read(value)
     except UnfitError as unfit:
         found = found_words(value)
-        report.add(at, unfit.says or f"found {found}", unfit.remedy or f"give {kind.wanted}", found)
+        remedy = unfit.remedy or f"give {kind.wanted}" + (f", in {unit}" if unit else "")
+        report.add(at, unfit.says or f"found {found}", remedy, found)
         return MISSING
 
 
@@ -39,15 +40,22 @@ def _table(table: Table, value: dict[str, Any], at: KeyPath, report: Report) -> 
         key = table.by_name.get(name)
         if key is None:
             report.add((*at, name), "unknown key", _nearest(table, name), found_words(item))
-        elif (read := walk(key.kind, item, (*at, name), report)) is not MISSING:
+            continue
+        read = walk(key.kind, item, (*at, name), report, key.unit)
+        if read is not MISSING:
             result[name] = read
+        elif key.stand_in is not None:
+            result[name] = key.stand_in
     for key in table.keys:
-        if (
-            key.name not in value
-            and table.defaults[key.name] is REQUIRED
-            and not isinstance(key.kind, Table | Named)
+        path = (*at, key.name)
+        if isinstance(key.kind, Named):
+            if key.kind.needed and value.get(key.name, {}) == {}:
+                example = f"[{dotted(path)}{key.kind.needed}]"
+                report.add(path, "there is none", f'add {example} with the line model = "MODEL"')
+        elif (
+            not isinstance(key.kind, Table) and key.name not in value and table.defaults[key.name] is REQUIRED
         ):
-            report.add((*at, key.name), "missing", f"give {key.kind.wanted}: {key.meaning}")
+            report.add(path, "missing", f"give {key.kind.wanted}: {key.meaning}")
     return result
 
 
@@ -57,8 +65,7 @@ def _named(named: Named, value: dict[str, Any], at: KeyPath, report: Report) -> 
         if not named.pattern.fullmatch(name):
             report.add((*at, name), "this name will not do", named.rule, name)
         read = walk(named.kind, item, (*at, name), report)
-        if read is not MISSING:
-            result[name] = read
+        result[name] = named.stand_in if read is MISSING else read
     return result
 
 
