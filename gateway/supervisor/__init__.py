@@ -1,0 +1,1 @@
+"""The processes of one gateway: workers, the embedded Triton, and who ends when."""
