@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import random
 import signal
 import socket
 import sys
@@ -40,11 +39,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What a worker is told. `engine` is host:port of Triton's gRPC; the numbers are file descriptors."""
+    """What a worker is told.
+
+    `engine` is host:port of Triton's gRPC, `grpc` that of our own; `http_fd` a listening socket, `report_fd`
+    the pipe to the supervisor, whose process id is `parent`.
+    """
 
     index: int
     config: Config
     engine: str
+    grpc: str
     started: int
     http_fd: int
     report_fd: int
@@ -68,7 +72,7 @@ class Worker:
         config = orders.config
         self.orders = orders
         self.loop = loop
-        self.engine = TritonEngine(orders.engine, connections=config.engine.connections, rng=random.Random())
+        self.engine = TritonEngine(orders.engine, connections=config.engine.connections)
         self.service = Service(
             take_snapshot(config.endpoints),
             self.engine,
@@ -93,7 +97,7 @@ class Worker:
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
-        self.grpc = GrpcFace(str(config.server.grpc), self.service)
+        self.grpc = GrpcFace(orders.grpc, self.service)
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -126,7 +130,9 @@ class Worker:
         # One JSON line: readiness and counters. The supervisor waits for the first and sums the rest.
         while True:
             await self.grpc.update()
-            line = orjson.dumps({"readiness": readiness_report(self.service), "stats": self.service.stats.to_dict()})
+            line = orjson.dumps(
+                {"readiness": readiness_report(self.service), "stats": self.service.stats.to_dict()}
+            )
             try:
                 os.write(self.orders.report_fd, line + b"\n")
             except BlockingIOError:

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from gateway.serve import Service
 
 
-
 def make_app(service: Service, started: int) -> Starlette:
     """The application. `started` is the gateway's start in Unix seconds, shown as the models' creation time."""
 
     async def list_models(_: Request) -> Response:
         endpoints = service.snapshot.endpoints.values()
-        return _json({"object": "list", "data": [_model(endpoint, endpoint.name, started) for endpoint in endpoints]})
+        return _json(
+            {"object": "list", "data": [_model(endpoint, endpoint.name, started) for endpoint in endpoints]}
+        )
 
     async def retrieve_model(request: Request) -> Response:
         name = request.path_params["model"]
@@ -78,7 +79,9 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), None)
+        asked = next(
+            (value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), None
+        )
         request_id = make_request_id(self._next_id, asked).encode()
 
         async def with_id(message: Message) -> None:
@@ -98,7 +101,11 @@ def readiness_report(service: Service) -> dict[str, object]:
             state = service.engine.readiness(version)
             live = endpoint.split.get(name, 0) > 0
             all_ready = all_ready and (state.ready or not live)
-            versions[version.label] = {"ready": state.ready, "reason": state.reason, "contract": state.contract}
+            versions[version.label] = {
+                "ready": state.ready,
+                "reason": state.reason,
+                "contract": state.contract,
+            }
     return {"ready": all_ready, "versions": versions}
 
 
@@ -128,7 +135,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return _error(NotFound(f"There is no route {path}."))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
-        return _error(MethodNotAllowed(f"{request.method} is not allowed on {path}; use {allowed}."), error.headers)
+        return _error(
+            MethodNotAllowed(f"{request.method} is not allowed on {path}; use {allowed}."), error.headers
+        )
     return _error(BadRequest(error.detail))
 
 

@@ -126,7 +126,9 @@ class FrontProtocol(HttpToolsProtocol):
             self.transport.close()  # a lingering or an idle connection: nobody waits for an answer
         else:
             what = "headers" if self._reading_headers else "body"
-            self.refuse(RequestTimeout(f"The request's {what} did not arrive in time.", code="request_timeout"))
+            self.refuse(
+                RequestTimeout(f"The request's {what} did not arrive in time.", code="request_timeout")
+            )
 
     def refuse(self, error: PenstockError) -> None:
         """Answer with an error, take no more requests, and close once the client had time to read it."""
@@ -211,7 +213,9 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _too_large(self, size: int) -> TooLarge:
         limit = self.front.limits.body_bytes
-        return TooLarge(f"The request body is {size} bytes or more; at most {limit} are taken (limits.body_bytes).")
+        return TooLarge(
+            f"The request body is {size} bytes or more; at most {limit} are taken (limits.body_bytes)."
+        )
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -250,5 +254,3 @@ class FrontProtocol(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
-
-

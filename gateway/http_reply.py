@@ -40,7 +40,8 @@ def error_head(error: PenstockError, request_id: str, size: int, *, keep_alive: 
     """Status line and headers of an error answer. `more` is further header lines."""
     lines = [
         STATUS_LINE[error.status],
-        b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (size, request_id.encode()),
+        b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+        % (size, request_id.encode()),
         more,
     ]
     if error.retry_after is not None:
@@ -146,7 +147,9 @@ class HotCycle:
             log.exception("request %s failed by a defect", self._request_id)
             if self._inference is not None:
                 self._inference.abandon()
-            self.on_error(Internal("Internal error of the gateway; its log has the details under this request id."))
+            self.on_error(
+                Internal("Internal error of the gateway; its log has the details under this request id.")
+            )
 
     def _deadline(self) -> float | None:
         asked = self.header("x-penstock-timeout-ms")
@@ -227,7 +230,9 @@ class HotCycle:
             return
         self._pending.clear()
         body = self._dialect.error(error)
-        head = error_head(error, self._request_id, len(body), keep_alive=self.keep_alive, more=self._version_header())
+        head = error_head(
+            error, self._request_id, len(body), keep_alive=self.keep_alive, more=self._version_header()
+        )
         self._protocol.transport.write(head + body)
         self._complete()
 
@@ -280,5 +285,3 @@ class HotCycle:
     def _complete(self) -> None:
         self.response_complete = True
         self._protocol.hot_complete(self)
-
-

@@ -20,7 +20,10 @@ from gateway.stats import EDGES
 
 Report = dict[str, Any]
 _HISTOGRAMS = {
-    "first_text": ("gen_ai_server_time_to_first_token_seconds", "From the request's last byte to the first text."),
+    "first_text": (
+        "gen_ai_server_time_to_first_token_seconds",
+        "From the request's last byte to the first text.",
+    ),
     "duration": ("gen_ai_server_request_duration_seconds", "From the request's last byte to its settlement."),
 }
 
@@ -93,8 +96,14 @@ def _sum(reports: Iterable[Report]) -> Report:
                 sums[endpoint, version] = ([a + b for a, b in zip(had, counts, strict=True)], total + seconds)
     return {
         "in_flight": in_flight,
-        **{field: [[*labels, count] for labels, count in sorted(counter.items())] for field, counter in counters.items()},
-        **{field: [[*labels, *values] for labels, values in sorted(sums.items())] for field, sums in histograms.items()},
+        **{
+            field: [[*labels, count] for labels, count in sorted(counter.items())]
+            for field, counter in counters.items()
+        },
+        **{
+            field: [[*labels, *values] for labels, values in sorted(sums.items())]
+            for field, sums in histograms.items()
+        },
     }
 
 

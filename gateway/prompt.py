@@ -27,7 +27,9 @@ class PromptTemplate:
     __slots__ = ("_template", "_variables")
 
     def __init__(self, source: str, variables: Mapping[str, str] | None = None) -> None:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
         self._template = environment.from_string(source)
@@ -43,7 +45,9 @@ class PromptTemplate:
                 **self._variables,
             )
         except (TemplateError, TypeError, ValueError, RecursionError) as error:
-            raise BadRequest(f"The model's prompt template refuses these messages: {error}", param="messages") from error
+            raise BadRequest(
+                f"The model's prompt template refuses these messages: {error}", param="messages"
+            ) from error
 
 
 def _as_dict(message: Message) -> dict[str, Any]:

@@ -264,7 +264,11 @@ class Inference:
 
     def _expire(self) -> None:
         self._timer = None
-        self._fail(EngineTimeout(f"The request's deadline of {self._deadline:g} s passed before the answer was complete."))
+        self._fail(
+            EngineTimeout(
+                f"The request's deadline of {self._deadline:g} s passed before the answer was complete."
+            )
+        )
 
     def _fail(self, error: PenstockError) -> None:
         if self._settled:
@@ -284,7 +288,9 @@ class Inference:
             choice_prompt, choice_completion = choice.counts()
             if choice.first_turn:  # the n answers to one prompt read it once
                 prompt = None if prompt is None or choice_prompt is None else prompt + choice_prompt
-            completion = None if completion is None or choice_completion is None else completion + choice_completion
+            completion = (
+                None if completion is None or choice_completion is None else completion + choice_completion
+            )
         return Usage(prompt, completion)
 
     def _settle(self, outcome: str, usage: Usage) -> None:

@@ -13,7 +13,10 @@ from gateway.cli.version import version
 from gateway.config import ConfigError
 
 
-@click.group(epilog="Example: penstock serve --http 127.0.0.1:8080", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    epilog="Example: penstock serve --http 127.0.0.1:8080",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def cli() -> None:
     """Penstock: an LLM inference gateway for NVIDIA Triton with TensorRT-LLM."""
 

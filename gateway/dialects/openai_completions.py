@@ -12,7 +12,15 @@ from gateway.core.answer import Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import BadRequest, PenstockError
 from gateway.core.request import Request
 from gateway.dialects.base import WholeChoice
-from gateway.dialects.openai_fields import CommonBody, decode_body, guide_of, refuse, require_range, sampling_of, shown
+from gateway.dialects.openai_fields import (
+    CommonBody,
+    decode_body,
+    guide_of,
+    refuse,
+    require_range,
+    sampling_of,
+    shown,
+)
 from gateway.dialects.openai_wire import DONE, error_body, error_event, usage_of
 
 MAX_PROMPTS = 64
@@ -46,7 +54,9 @@ class OpenAICompletions:
             raise refuse("best_of", "only the choices that are returned are generated; use n")
         require_range("logprobs", asked.logprobs, 0, 5)
         if asked.logprobs:
-            raise refuse("logprobs", "engines here return the chosen token's log-probability only; send 0 for it")
+            raise refuse(
+                "logprobs", "engines here return the chosen token's log-probability only; send 0 for it"
+            )
         return Request(
             model=asked.model,
             prompts=_prompts(asked.prompt),
@@ -70,12 +80,16 @@ def _prompts(prompt: str | list[Any]) -> tuple[str, ...]:
     if not prompts or not all(prompts):
         raise BadRequest("prompt: must not be empty.", param="prompt")
     if any(isinstance(item, int | list) for item in prompts):
-        raise refuse("prompt", "token ids are not supported, as the versions of an endpoint may differ in tokenizer")
+        raise refuse(
+            "prompt", "token ids are not supported, as the versions of an endpoint may differ in tokenizer"
+        )
     if len(prompts) > MAX_PROMPTS:
         raise BadRequest(f"prompt: at most {MAX_PROMPTS} in a request; found {len(prompts)}.", param="prompt")
     for item in prompts:
         if not isinstance(item, str):
-            raise BadRequest(f"prompt: expected a string or a list of strings; found {shown(item)}.", param="prompt")
+            raise BadRequest(
+                f"prompt: expected a string or a list of strings; found {shown(item)}.", param="prompt"
+            )
     return tuple(prompts)
 
 
@@ -109,7 +123,9 @@ class CompletionEncoder:
             }
         )[:-1]
         choices = len(request.prompts) * request.n
-        self._prefix = [b'data: %b,"choices":[{"index":%d,"text":' % (self._common, i) for i in range(choices)]
+        self._prefix = [
+            b'data: %b,"choices":[{"index":%d,"text":' % (self._common, i) for i in range(choices)
+        ]
         self._offsets = [0] * choices
 
     def start(self) -> bytes:
@@ -126,7 +142,11 @@ class CompletionEncoder:
     def end(self, usage: Usage) -> bytes:
         if not self._include_usage:
             return DONE
-        return b'data: %b,"choices":[],"usage":%b}\n\n%b' % (self._common, orjson.dumps(usage_of(usage)), DONE)
+        return b'data: %b,"choices":[],"usage":%b}\n\n%b' % (
+            self._common,
+            orjson.dumps(usage_of(usage)),
+            DONE,
+        )
 
     def error(self, error: PenstockError) -> bytes:
         return error_event(error)

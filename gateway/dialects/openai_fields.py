@@ -110,7 +110,9 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def require_range(field: str, value: float | None, low: float, high: float, *, open_low: bool = False) -> None:
+def require_range(
+    field: str, value: float | None, low: float, high: float, *, open_low: bool = False
+) -> None:
     """Errors: BadRequest unless `value` is None or in [low, high] (or in (low, high])."""
     if value is None or (low < value <= high if open_low else low <= value <= high):
         return
@@ -136,9 +138,13 @@ def sampling_of(body: CommonBody, max_tokens: int | None, max_tokens_field: str,
     require_range("repetition_penalty", body.repetition_penalty, 0, 10, open_low=True)
     require_range("n", body.n, 1, 128)
     if body.logit_bias:
-        raise refuse("logit_bias", "token ids differ between the versions of an endpoint, so it is not supported")
+        raise refuse(
+            "logit_bias", "token ids differ between the versions of an endpoint, so it is not supported"
+        )
     if body.user is not None and len(body.user) > MAX_USER_CHARS:
-        raise BadRequest(f"user: must be at most {MAX_USER_CHARS} characters; found {len(body.user)}.", param="user")
+        raise BadRequest(
+            f"user: must be at most {MAX_USER_CHARS} characters; found {len(body.user)}.", param="user"
+        )
     return Sampling(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens or None,
@@ -162,7 +168,10 @@ def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
         raise BadRequest(f"stop: at most {MAX_STOPS} strings; found {len(stops)}.", param="stop")
     for text in stops:
         if not 0 < len(text) <= MAX_STOP_CHARS:
-            raise BadRequest(f"stop: each string needs 1 to {MAX_STOP_CHARS} characters; found {shown(text)}.", param="stop")
+            raise BadRequest(
+                f"stop: each string needs 1 to {MAX_STOP_CHARS} characters; found {shown(text)}.",
+                param="stop",
+            )
     return stops
 
 
@@ -182,7 +191,9 @@ def guide_of(response_format: dict[str, Any] | None) -> Guide | None:
         if not isinstance(schema, dict):
             raise BadRequest(f"{field}: expected a JSON schema object; found {shown(schema)}.", param=field)
         if _depth(schema) > MAX_SCHEMA_DEPTH:
-            raise BadRequest(f"{field}: nested deeper than {MAX_SCHEMA_DEPTH} levels; flatten it.", param=field)
+            raise BadRequest(
+                f"{field}: nested deeper than {MAX_SCHEMA_DEPTH} levels; flatten it.", param=field
+            )
         return Guide("json_schema", orjson.dumps(schema).decode())
     for name, guide in (("regex", "regex"), ("ebnf", "grammar")):  # as TensorRT-LLM's own server takes them
         if kind == name:

@@ -1,0 +1,83 @@
+"""response_format: what comes back fits the schema, for fifty prompts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import jsonschema
+import openai
+import pytest
+
+from tests.e2e.running import Running
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 30},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "city": {"type": "string", "maxLength": 30},
+    },
+    "required": ["name", "age", "city"],
+    "additionalProperties": False,
+}
+ORDER = {
+    "type": "object",
+    "properties": {
+        "item": {"enum": ["lamp", "table", "chair"]},
+        "paid": {"type": "boolean"},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 1, "maxItems": 3},
+    },
+    "required": ["item", "paid", "tags"],
+    "additionalProperties": False,
+}
+NAMES = ["Ana Silva", "Ben Okafor", "Chloé Dubois", "Deniz Kaya", "Eva Novák"]
+CITIES = ["Lisbon", "Lagos", "Lyon", "Izmir", "Brno"]
+
+
+def prompts() -> list[tuple[str, dict[str, Any]]]:
+    people = [
+        (f"Extract name, age and city as JSON: {name} is {20 + 7 * i + j} years old and lives in {city}.", PERSON)
+        for i, name in enumerate(NAMES)
+        for j, city in enumerate(CITIES)
+    ]
+    orders = [(f"Write a JSON order number {number} for a lamp, a table or a chair.", ORDER) for number in range(25)]
+    return people + orders
+
+
+@pytest.mark.asyncio
+async def test_fifty_answers_fit_their_schema(gateway: Running) -> None:
+    async with openai.AsyncOpenAI(base_url=gateway.url, api_key="none", max_retries=0) as client:
+
+        async def ask(prompt: str, schema: dict[str, Any]) -> None:
+            answer = await client.chat.completions.create(
+                model="assistant",
+                messages=[{"role": "user", "content": prompt}],
+                response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": schema, "strict": True}},
+            )
+            assert answer.choices[0].finish_reason == "stop", prompt
+            jsonschema.validate(json.loads(answer.choices[0].message.content or ""), schema)
+
+        asked = prompts()
+        assert len(asked) == 50
+        await asyncio.gather(*[ask(prompt, schema) for prompt, schema in asked])
+
+
+def test_json_object_and_a_schema_that_is_none(gateway: Running) -> None:
+    with openai.OpenAI(base_url=gateway.url, api_key="none", max_retries=0) as client:
+        answer = client.chat.completions.create(
+            model="assistant@v2",
+            messages=[{"role": "user", "content": "Extract name, age and city as JSON: Ana is 31 years old and lives in Lyon."}],
+            response_format={"type": "json_object"},
+        )
+        assert isinstance(json.loads(answer.choices[0].message.content or ""), dict)
+        with pytest.raises(openai.BadRequestError, match="schema"):
+            client.chat.completions.create(
+                model="assistant@v2",
+                messages=[{"role": "user", "content": "x"}],
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "it", "schema": {"type": "no-such-type"}},
+                },
+            )
