@@ -44,6 +44,7 @@ _REFILL_AT = CONNECTION_WINDOW // 2
 _MAX_CONTINUATIONS = 32
 _MAX_PINGS = 16
 _HEAD = struct.Struct(">HBHL").unpack_from  # length (2+1 octets), type and flags, stream id
+_HEADERS_WHOLE = wire.HEADERS << 8 | wire.END_HEADERS | wire.END_STREAM
 _NO_HTTP2 = "no HTTP/2 here: the first frame is not SETTINGS"
 _SETTINGS = {
     wire.HEADER_TABLE_SIZE: 0,
@@ -240,10 +241,13 @@ class Connection:
                                 self._sender.put(wire.window_update(stream_id, stream.refill()))
                             try:
                                 deliver(buf[start + 5 : end])
-                            except Exception:
-                                self._calls.receiver_failed(stream)
+                            except Exception as error:
+                                self._calls.receiver_failed(stream, error)
                             continue
-                self._frame(kind >> 8, kind & 255, stream_id & LARGEST, buf[start:end])
+                if kind | wire.END_STREAM == _HEADERS_WHOLE and plain:
+                    self._header_block(kind & 255, stream_id & LARGEST, buf[start:end])
+                else:
+                    self._frame(kind >> 8, kind & 255, stream_id & LARGEST, buf[start:end])
                 plain = self._block is None
                 if self._closed:
                     return

@@ -64,8 +64,8 @@ class Calls:
         self.count(stream, octets)
         try:
             failure = stream.feed(payload, self._max_message, self.streams.__contains__)
-        except Exception:
-            self.receiver_failed(stream)
+        except Exception as error:
+            self.receiver_failed(stream, error)
             return
         if stream_id not in self.streams:
             return
@@ -120,7 +120,7 @@ class Calls:
     def move_windows(self, octets: int) -> None:
         """A changed INITIAL_WINDOW_SIZE moves the windows of all calls, below zero if need be."""
         self._sender.initial_window += octets
-        if not all([stream.widen(octets) for stream in self.streams.values()]):
+        if not all(stream.widen(octets) for stream in self.streams.values()):
             raise ProtocolError(wire.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE lifts a window past 2**31-1")
 
     # ------------------------------------------------------------------ ends
@@ -138,9 +138,9 @@ class Calls:
         self._sender.put(wire.rst_stream(stream.id, code))
         self.finish(stream, Ending(status, detail))
 
-    def receiver_failed(self, stream: Stream) -> None:
-        """Call it in an except clause: a receiver's bug ends its own call, not the connection."""
-        logger.exception("on_message of stream %d raised", stream.id)
+    def receiver_failed(self, stream: Stream, error: Exception) -> None:
+        """A receiver's bug ends its own call, not the connection."""
+        logger.error("on_message of stream %d raised", stream.id, exc_info=error)
         if stream.id in self.streams:
             self.abort(stream, wire.CANCEL, grpc.INTERNAL, "the receiver of the answer failed")
 
@@ -161,7 +161,8 @@ class Calls:
     def finish(self, stream: Stream, ending: Ending) -> None:
         """The call is over, in the table first and then to its receiver."""
         del self.streams[stream.id]
-        if self._sender.forget(stream):  # the peer answered without reading all of the request
+        if stream.unsent is not None:  # the peer answered without reading all of the request
+            self._sender.forget(stream)
             self._sender.put(wire.rst_stream(stream.id, wire.CANCEL))
         try:
             stream.receiver.on_close(ending.status, ending.detail)

@@ -110,14 +110,12 @@ class Sender:
         else:
             stream.unsent = unsent[size:]
 
-    def forget(self, stream: Stream) -> bool:
-        """The call is over: drops what it has not sent. True if there was any."""
-        if stream.unsent is None:
-            return False
-        self._held -= len(stream.unsent)
-        stream.unsent = None
-        del self._waiting[stream.id]
-        return True
+    def forget(self, stream: Stream) -> None:
+        """The call is over: drops what it has not sent."""
+        if stream.unsent is not None:
+            self._held -= len(stream.unsent)
+            stream.unsent = None
+            del self._waiting[stream.id]
 
     def widen(self, octets: int) -> None:
         """WINDOW_UPDATE of the connection. ProtocolError when the window passes 2**31-1."""
