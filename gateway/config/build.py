@@ -149,6 +149,8 @@ def _template(given: Given, site: Site, at: KeyPath, report: Report) -> Template
             template = brought
         elif is_inline(value):
             template = Template(value, brought.variables)
+        elif not value.isprintable():
+            raise TemplateError("it has several lines and no {{ or {%", "give a path, or Jinja")
         else:
             template = read_template(site.folder / value)
             if not template.source:

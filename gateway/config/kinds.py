@@ -70,9 +70,8 @@ class Number(Struct, frozen=True):
 
     @property
     def wanted(self) -> str:
-        if self.above:
-            return f"a number above {self.low:g} and up to {self.high:g}"
-        return f"a number from {self.low:g} to {self.high:g}"
+        low, high = (f"{bound:g}".replace("e+", "e") for bound in (self.low, self.high))
+        return f"a number above {low} and up to {high}" if self.above else f"a number from {low} to {high}"
 
     def read(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):

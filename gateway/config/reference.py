@@ -15,6 +15,7 @@ from typing import Any
 from gateway.config.problem import dotted
 from gateway.config.schema import REQUIRED, ROOT, Key, Named, Table
 from gateway.config.summary import in_unit
+from gateway.config.walk import in_words
 
 BEGIN = "<!-- begin: python -m gateway.config.reference docs/configuration.md -->"
 END = "<!-- end -->"
@@ -58,7 +59,7 @@ def _name(key: Key) -> str:
 
 def _type(key: Key) -> str:
     kind = key.kind.kind if isinstance(key.kind, Named) else key.kind
-    return f"{kind.wanted}, in {key.unit}" if key.unit else kind.wanted
+    return in_words(kind, key.unit)
 
 
 def _default(table: Table, key: Key) -> str:

@@ -76,8 +76,8 @@ class Named(Struct, frozen=True):
 _PATH = Text("a path", 4096)
 _NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_])?"
 _PLAIN_RULE = "letters, digits and . _ - inside"
-VERSION_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-VERSION_RULE = "a version's name has letters, digits and . _ - only, 64 at most"
+VERSION_NAME = re.compile(r"(?=.{1,64}\Z)" + _NAME)
+VERSION_RULE = f"a version's name has {_PLAIN_RULE}, 64 characters at most"
 
 SERVER = Table(
     ServerConfig,

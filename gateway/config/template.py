@@ -59,7 +59,8 @@ def check_template(source: str) -> None:
     try:
         tree = _environment.parse(source)
     except TemplateSyntaxError as error:
-        says = f"the chat template does not compile, in its line {error.lineno}: {error.message}"
+        reason = (error.message or "").rstrip(".")
+        says = f"the chat template does not compile, in its line {error.lineno}: {reason}"
         raise TemplateError(says, "correct the template") from None
     except RecursionError:
         raise TemplateError("the chat template is nested too deeply", "correct the template") from None

@@ -21,6 +21,7 @@ MAKE_ONE = (
     "or leave --config out to serve the built-in default"
 )
 _PLACE = re.compile(r" \((?:at line (\d+), column (\d+)|at end of document)\)$")
+_TUPLE = re.compile(r"\(('[^']*',? ?)+\)")  # how tomllib shows the key of a table
 
 
 def read_config(path: Path) -> bytes:
@@ -58,34 +59,31 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         found = f"the byte 0x{data[error.start]:02x}"
-        raise ConfigError(
-            (_syntax(name, line, column, f"is not UTF-8: found {found}", "save the file as UTF-8"),)
-        ) from None
+        raise _syntax(name, line, column, f"is not UTF-8: found {found}", "save the file as UTF-8") from None
     text = text.removeprefix("\ufeff")
     try:
         return tomllib.loads(text), locate(text)
     except RecursionError:
-        raise ConfigError(
-            (_syntax(name, 0, 0, "is nested too deeply", "a config needs five levels"),)
-        ) from None
+        raise _syntax(name, 0, 0, "is nested too deeply", "a config needs five levels") from None
     except ValueError as error:  # TOMLDecodeError, or Python's own for an integer of thousands of digits
         message = str(error)
         place = _PLACE.search(message)
         if place is None:
             line = column = 0
+            message = "a number with thousands of digits" if "digits" in message else message
         elif place[1]:
             line, column = int(place[1]), int(place[2])
         else:
             line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
-        says = _PLACE.sub("", message)
-        problem = _syntax(name, line, column, f"is not TOML: {says[:1].lower()}{says[1:]}", _remedy(says))
-        raise ConfigError((problem,)) from None
+        says = _TUPLE.sub(lambda keys: keys[0].replace("', '", ".").strip("(),"), _PLACE.sub("", message))
+        says = f"is not TOML: {says[:1].lower()}{says[1:]}"
+        raise _syntax(name, line, column, says, _remedy(says)) from None
 
 
 def _remedy(says: str) -> str:
     if "overwrite" in says or "twice" in says or "mutate" in says:
         return "give each key and each table once"
-    if says == "Invalid value":
+    if says.endswith("invalid value"):
         return 'strings need quotes: key = "value"'
     return "see toml.io for the syntax"
 
@@ -94,5 +92,5 @@ def _refused(path: Path, found: str, says: str, remedy: str) -> ConfigError:
     return ConfigError((Problem(str(path), 0, "", found, remedy, f"{says}; {remedy}"),))
 
 
-def _syntax(name: str, line: int, column: int, says: str, remedy: str) -> Problem:
-    return Problem(name, line, "", says, remedy, f"{says}; {remedy}", column)
+def _syntax(name: str, line: int, column: int, says: str, remedy: str) -> ConfigError:
+    return ConfigError((Problem(name, line, "", says, remedy, f"{says}; {remedy}", column),))

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.config.kinds import Kind, UnfitError
 from gateway.config.problem import KeyPath, Report, dotted, found_words
-from gateway.config.schema import REQUIRED, Key, Named, Table
+from gateway.config.schema import REQUIRED, Named, Table
 
 MISSING: Any = object()
 
@@ -29,9 +29,14 @@ def walk(kind: Kind | Table | Named, value: object, at: KeyPath, report: Report,
         return kind.read(value)
     except UnfitError as unfit:
         found = found_words(value)
-        remedy = unfit.remedy or f"give {kind.wanted}" + (f", in {unit}" if unit else "")
+        remedy = unfit.remedy or f"give {in_words(kind, unit)}"
         report.add(at, unfit.says or f"found {found}", remedy, found)
         return MISSING
+
+
+def in_words(kind: Kind | Table | Named, unit: str) -> str:
+    """What a key wants: "an integer from 1 to 9, in bytes"."""
+    return f"{kind.wanted}, in {unit}" if unit else kind.wanted
 
 
 def _table(table: Table, value: dict[str, Any], at: KeyPath, report: Report) -> dict[str, Any]:
@@ -55,7 +60,7 @@ def _table(table: Table, value: dict[str, Any], at: KeyPath, report: Report) -> 
         elif (
             not isinstance(key.kind, Table) and key.name not in value and table.defaults[key.name] is REQUIRED
         ):
-            report.add(path, "missing", f"give {key.kind.wanted}: {key.meaning}")
+            report.add(path, "missing", f"give {in_words(key.kind, key.unit)}: {key.meaning}")
     return result
 
 
@@ -70,18 +75,16 @@ def _named(named: Named, value: dict[str, Any], at: KeyPath, report: Report) -> 
 
 
 def _nearest(table: Table, name: str) -> str:
-    """The remedy for an unknown key."""
-    if near := get_close_matches(name, table.by_name, 1):
-        return f"did you mean '{near[0]}'?"
+    """The remedy for an unknown key: the nearest known one, here or in a table of this one."""
     inner: dict[str, list[str]] = {}
     for key in table.keys:
-        for child in _children(key):
-            inner.setdefault(child, []).append(key.name)
-    if near := get_close_matches(name, inner, 1, 0.75):
-        places = " or ".join(f"'{place}'" for place in inner[near[0]])
-        return f"did you mean '{near[0]}' (it belongs into {places})?"
-    return f"the keys here are {', '.join(sorted(table.by_name))}"
-
-
-def _children(key: Key) -> tuple[str, ...]:
-    return tuple(key.kind.by_name) if isinstance(key.kind, Table) else ()
+        if isinstance(key.kind, Table):
+            for child in key.kind.by_name:
+                inner.setdefault(child, []).append(f"'{key.name}'")
+    near = get_close_matches(name, [*table.by_name, *inner], 1)
+    if not near:
+        return f"the keys here are {', '.join(sorted(table.by_name))}"
+    place = "" if near[0] in table.by_name else f"it belongs in {' or '.join(inner[near[0]])}"
+    if near[0] == name:
+        return place
+    return f"did you mean '{near[0]}'?" + f" ({place})" * bool(place)
