@@ -1,6 +1,6 @@
 # Thin: each target says what runs; scripts/ holds how environments are made. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env triton-env serve test lint types check score build clean
+.PHONY: help env triton-env serve test lint types check fix score build clean
 BIN := .venv/bin
 
 help:  ## list the targets
@@ -29,6 +29,10 @@ types: env  ## mypy, strict
 
 check: lint types  ## lint, types and the floors of the house
 	@$(BIN)/lint-imports --no-logo
+
+fix: env  ## ruff: mend what it can, sort imports, format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
 
 score: triton-env  ## held-out scores of the embedded assistant
 	@.venv-triton/bin/python model_repo/training/score.py $(ARGS)

@@ -1,8 +1,8 @@
 # Sourced by scripts/environment: what the embedded Triton needs beyond a pip install.
 #
-# - Its Python backend runs a stub process per model, linked to one Python version; it must lie beside
-#   libtriton_python.so. The wheel carries stubs for all versions, and a libpython for 3.13 only: for the
-#   others the interpreter's own is linked into the folder where Triton finds its libraries anyway.
+# - Its Python backend runs a stub process per model, linked to the libpython of one Python version. The wheel
+#   carries stubs for all versions, and a libpython for 3.13 only: for the others the interpreter's own is
+#   linked into the folder where Triton's libraries are looked for anyway.
 # - The stub needs numpy 1, which has no wheel for Python 3.13: there it is compiled once, for this user.
 
 check_machine() {
@@ -75,9 +75,8 @@ install_triton() {
 
     local site=$venv/lib/python$version/site-packages
     local server=$site/pytriton/tritonserver libraries=$site/nvidia_pytriton.libs
-    cp "$server/python_backend_stubs/$version/triton_python_backend_stub" "$server/backends/python/"
     [ -z "$libpython" ] || ln -sf "$libpython" "$libraries/libpython$version.so.1.0"
-    missing=$(LD_LIBRARY_PATH=$libraries ldd "$server/bin/tritonserver" "$server/backends/python/triton_python_backend_stub" | awk '/not found/ { print $1 }' | sort -u | paste -sd' ')
+    missing=$(LD_LIBRARY_PATH=$libraries ldd "$server/bin/tritonserver" "$server/python_backend_stubs/$version/triton_python_backend_stub" | awk '/not found/ { print $1 }' | sort -u | paste -sd' ')
     [ -z "$missing" ] || die "the embedded Triton misses these shared libraries: $missing. Install the packages that hold them and run this again."
     "$venv/bin/python" -c 'import numpy, openvino_genai, tokenizers' 2>>"$log" >&2 ||
         { tail -n 12 "$log" >&2; die "the models' packages do not import; the log is $log."; }
