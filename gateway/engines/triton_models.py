@@ -1,0 +1,170 @@
+"""Keeps what is known of one server's models: which versions can be served, and by which binding.
+
+A loop asks the server every few seconds, and sooner while something is missing: pauses double from 0.1 s and
+each is drawn at random between half and whole, so that many gateways don't ask in step. A model that changed
+is bound anew; one that did not keeps its binding, and with it what the binding has learnt. A server that is
+merely silent keeps its models for three rounds: it may be busy with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from gateway.engines.base import Readiness
+from gateway.engines.contracts.binding import BindError, Binding
+from gateway.engines.contracts.registry import bind, find_contract
+from gateway.engines.tokenizer import TokenCounter, TokenizerError, load_counter
+from gateway.engines.triton_interface import ModelInterface
+from gateway.engines.triton_metadata import NotReady
+from gateway.routing.version import Version
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.1  # seconds
+_SILENT_ROUNDS = 3
+
+
+class Metadata(Protocol):
+    """Where the interfaces come from; see triton_metadata.MetadataClient. Errors of both: NotReady."""
+
+    async def read(self, model: str, version: str) -> ModelInterface: ...
+
+    async def describe(self, model: str, version: str = "") -> ModelInterface: ...
+
+
+class Served(Struct, frozen=True):
+    """A version that is bound to its model. `counter` only where the gateway must count tokens itself."""
+
+    version: Version
+    binding: Binding
+    interface: ModelInterface
+    companions: Mapping[str, ModelInterface]
+    counter: TokenCounter | None
+    readiness: Readiness
+
+
+class ModelTable:
+    """The versions of one engine. `served` and `readiness` are for the request path: a look-up each."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        versions: list[Version],
+        *,
+        interval: float = 2.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._metadata = metadata
+        self._versions = {_key(version): version for version in versions}
+        self._interval = interval
+        self._rng = rng or random.Random()  # jitter only
+        self._served: dict[tuple[str, str], Served] = {}
+        self._reasons = dict.fromkeys(self._versions, "its model was not looked at yet")
+        self._counters: dict[str, TokenCounter] = {}
+        self._silent = 0
+        self._wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<ModelTable {len(self._served)} of {len(self._versions)} versions served>"
+
+    def served(self, version: Version) -> Served | None:
+        """What serves the version now, or None."""
+        served = self._served.get(_key(version))
+        return (
+            served
+            if served is not None and (served.version is version or served.version == version)
+            else None
+        )
+
+    def readiness(self, version: Version) -> Readiness:
+        served = self.served(version)
+        if served is not None:
+            return served.readiness
+        if self._versions.get(_key(version)) != version:
+            return Readiness(False, f"{version.label} is not among the versions of this engine")
+        return Readiness(False, self._reasons[_key(version)])
+
+    def look_soon(self) -> None:
+        """Something suggests that the server has changed: ask now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Ask for ever; cancel the task to end it."""
+        pause = _FIRST_PAUSE
+        while True:
+            complete = await self.look()
+            pause = self._interval if complete else min(pause * 2, self._interval)
+            if complete:
+                pause_now, pause = pause, _FIRST_PAUSE
+            else:
+                pause_now = pause
+            try:
+                async with asyncio.timeout(pause_now * self._rng.uniform(0.5, 1.0)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def look(self) -> bool:
+        """One round over all versions; True if all can be served. Errors become reasons."""
+        for key, version in self._versions.items():
+            try:
+                served = await self._look_at(version)
+            except NotReady as error:
+                if error.silent and self._silent < _SILENT_ROUNDS:
+                    self._silent += 1
+                    return False
+                self._lose(list(self._versions) if error.server else [key], error.reason)
+                if error.server:
+                    return False
+            except (BindError, TokenizerError) as error:
+                self._lose([key], str(error))
+            except Exception:
+                logger.exception("looking at the model of %s failed", version.label)
+                self._lose([key], "the gateway failed to read its model's interface; see the gateway's log")
+            else:
+                self._silent = 0
+                if key not in self._served:
+                    logger.info("%s is served: %r", version.label, served.binding)
+                self._served[key] = served
+        return len(self._served) == len(self._versions)
+
+    async def _look_at(self, version: Version) -> Served:
+        interface = await self._metadata.read(version.model, version.model_version)
+        companions = {}
+        for name in find_contract(interface).companions(interface):
+            try:
+                companions[name] = await self._metadata.describe(name)
+            except NotReady as error:
+                if error.server:
+                    raise
+        before = self._served.get(_key(version))
+        if before is not None and before.interface == interface and before.companions == companions:
+            return before
+        binding = bind(interface, version, companions)
+        counter = None
+        if version.tokenizer and not binding.counts_tokens:
+            counter = await self._load_counter(version.tokenizer)
+        ready = Readiness(True, "", binding.contract, binding.features)
+        return Served(version, binding, interface, companions, counter, ready)
+
+    async def _load_counter(self, path: str) -> TokenCounter:
+        if path not in self._counters:
+            self._counters[path] = await asyncio.to_thread(load_counter, path)
+        return self._counters[path]
+
+    def _lose(self, keys: list[tuple[str, str]], reason: str) -> None:
+        for key in keys:
+            if self._served.pop(key, None) is not None or self._reasons[key] != reason:
+                logger.warning("%s@%s cannot be served: %s", *key, reason)
+            self._reasons[key] = reason
+
+
+def _key(version: Version) -> tuple[str, str]:
+    return version.endpoint, version.name
