@@ -16,53 +16,24 @@ import socket
 import sys
 from collections.abc import Iterator
 
-import msgspec
 import orjson
 import setproctitle
 import uvicorn
 import uvloop
 
-from gateway.config import Config
 from gateway.engines.triton import TritonEngine
 from gateway.grpc_app import GrpcFace
 from gateway.http_app import RequestIds, make_app, readiness_report
 from gateway.http_front import HttpFront
 from gateway.ids import id_maker
+from gateway.orders import DRAIN_S, Orders, decode_orders
 from gateway.serve import Service, take_snapshot
 from gateway.stats import Stats
 
 log = logging.getLogger("penstock.worker")
 
 REPORT_EVERY_S = 0.5
-DRAIN_S = 10
 _PR_SET_PDEATHSIG = 1
-
-
-class Orders(msgspec.Struct, frozen=True):
-    """What a worker is told.
-
-    `engine` is host:port of Triton's gRPC, `grpc` that of our own; `http_fd` a listening socket, `report_fd`
-    the pipe to the supervisor, whose process id is `parent`.
-    """
-
-    index: int
-    config: Config
-    engine: str
-    grpc: str
-    started: int
-    http_fd: int
-    report_fd: int
-    parent: int
-
-
-def encode_orders(orders: Orders) -> bytes:
-    """The bytes for a worker's standard input."""
-    return msgspec.json.encode(orders, enc_hook=str)
-
-
-def decode_orders(data: bytes) -> Orders:
-    """Errors: msgspec.ValidationError."""
-    return msgspec.json.decode(data, type=Orders, dec_hook=lambda kind, value: kind(value))
 
 
 class Worker:

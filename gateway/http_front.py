@@ -181,7 +181,7 @@ class FrontProtocol(HttpToolsProtocol):
             super().on_headers_complete()
             return
         self.expires = self.loop.time() + self.front.limits.body_timeout_s
-        earlier = self.cycle
+        earlier: Any = self.cycle
         version = self.parser.get_http_version()
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
         cycle = HotCycle(self, dialect, self.headers, keep_alive=keep_alive, chunked=version != "1.0")

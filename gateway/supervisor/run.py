@@ -21,9 +21,9 @@ from typing import Any
 import setproctitle
 import uvicorn
 
-from gateway.app import DRAIN_S, Orders
 from gateway.config import Config, embedded_repository
 from gateway.metrics_app import Totals, make_metrics_app
+from gateway.orders import DRAIN_S, Orders
 from gateway.supervisor.ports import PortTaken, listen, reserve
 from gateway.supervisor.talk import Talk
 from gateway.supervisor.triton import EmbeddedTriton, TritonError
@@ -87,9 +87,10 @@ class Supervisor:
                 engine, log = triton.address, str(triton.log)
             await self._start_metrics(stack, metrics[0])
             await self._start_workers(stack, engine, http, _address(grpc))
-            await self._wait_ready(count)
-            self._talk.ready(
+            ready = await self._wait_ready(count)
+            self._talk.card(
                 {
+                    "ready": ready,
                     "http": _address(http[0]),
                     "grpc": _address(grpc),
                     "metrics": _address(metrics[0]),
@@ -167,7 +168,7 @@ class Supervisor:
         for worker in workers:
             await worker.start()
 
-    async def _wait_ready(self, workers: int) -> None:
+    async def _wait_ready(self, workers: int) -> bool:
         # A remote Triton may be away for long: the gateway serves /health and errors meanwhile, and says so.
         deadline = time.monotonic() + self._config.engine.start_timeout_s
         said = ""
@@ -181,7 +182,8 @@ class Supervisor:
                 await asyncio.wait_for(self._reported.wait(), max(0.01, deadline - time.monotonic()))
             except TimeoutError:
                 self._talk.say(f"not ready yet, serving all the same; waiting for {waiting}")
-                return
+                return False
+        return True
 
     def _waiting_for(self, workers: int) -> str:
         if len(self._readiness) < workers:

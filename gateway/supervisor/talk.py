@@ -37,15 +37,16 @@ class Talk:
         self._err.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] ", end="")
         self._err.print(what, markup=False)
 
-    def ready(self, facts: dict[str, Any]) -> None:
-        """Everything is up. `facts`: http, grpc, metrics (host:port), endpoint (one to try), engine, log, seconds."""
+    def card(self, facts: dict[str, Any]) -> None:
+        """It serves. `facts`: ready; http, grpc, metrics (host:port); endpoint (one to try); engine; seconds."""
         self.quiet()
         if self._as_json:
-            self._out.file.write(orjson.dumps({"event": "ready", **facts}).decode() + "\n")
+            self._out.file.write(orjson.dumps({"event": "serving", **facts}).decode() + "\n")
             self._out.file.flush()
             return
         body = f'{{"model": "{facts["endpoint"]}", "stream": true, "messages": [{{"role": "user", "content": "What is a canary?"}}]}}'
-        self._out.print(f"[bold green]Penstock is ready[/bold green] after {facts['seconds']:.1f} s.")
+        state = "[bold green]is ready" if facts["ready"] else "[bold yellow]serves, but is not ready"
+        self._out.print(f"Penstock {state}[/] after {facts['seconds']:.1f} s.")
         self._out.print(f"  HTTP     http://{facts['http']}/v1")
         self._out.print(f"  gRPC     {facts['grpc']}")
         self._out.print(f"  metrics  http://{facts['metrics']}/metrics")
