@@ -1,9 +1,10 @@
 """Stop strings, enforced on text that arrives in chunks.
 
 Engines tokenize stop words by themselves and miss those that straddle tokens, so the gateway looks too.
-Rules: text up to the earliest match is passed on, the match and all after it never; text that could
-still become a match is held back until it is decided; of two matches that start at the same place it
-makes no difference which, as neither is shown.
+Rules: text up to the first match is passed on, the match and all after it never; text that could still
+become a match is held back until it is decided. The first match is the one that is complete first, as if
+the text came character by character, so the answer does not depend on where the engine cuts its chunks; of
+two that end at the same place the longer one is taken, so that nothing of either is shown.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ class StopScanner:
         if self.stopped:
             return ""
         text = self._held + text
-        cut = min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=-1)
-        if cut >= 0:
+        matches = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if matches:
             self.stopped = True
             self._held = ""
-            return text[:cut]
+            return text[: min(matches)[1]]
         keep = self._undecided(text)
         self._held = text[len(text) - keep :] if keep else ""
         return text[: len(text) - keep]
