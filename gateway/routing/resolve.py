@@ -28,7 +28,7 @@ def find_endpoint(endpoints: Mapping[str, Endpoint], model: str) -> tuple[Endpoi
     name, at, version = model.rpartition("@")
     endpoint = endpoints.get(name) if at else None
     if endpoint is None:
-        near = get_close_matches(name if at else model, endpoints, 1)
+        near = get_close_matches((name if at else model)[:100], endpoints, 1)  # its cost grows with the length
         hint = (
             f"did you mean '{near[0]}'?"
             if near
@@ -56,11 +56,14 @@ def route(endpoint: Endpoint, pin: str | None, sticky_key: str | None, request_i
 
 
 def one_pin(in_model: str | None, in_header: str | None) -> str | None:
-    """A pin may come in the model's name or in a header; two that differ are refused."""
-    if in_model and in_header and in_model != in_header:
+    """A pin may come in the model's name or in a header; two that differ are refused.
+
+    An empty header is none; an empty pin in the name (`assistant@`) stays one, and names no version.
+    """
+    if in_model is not None and in_header and in_model != in_header:
         raise BadRequest(
             f"The model pins version '{in_model[:80]}' and the header x-penstock-version '{in_header[:80]}'; "
             "send one of them.",
             param="model",
         )
-    return in_model or in_header
+    return in_model if in_model is not None else in_header or None
