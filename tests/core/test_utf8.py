@@ -24,18 +24,8 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 HARD = st.lists(
     st.sampled_from(
         [
-            b"a",
-            b"\xc3",
-            b"\xa9",
-            b"\xe4\xb8\xad",
-            b"\xf0\x9f\x98\x80",
-            b"\xf0\x9f",
-            b"\xed\xa0\x80",
-            b"\xc0\x80",
-            b"\xf4\x90\x80\x80",
-            b"\xff",
-            b"\xe0\x80",
-            b"\x80",
+            *(b"a", b"\xc3", b"\xa9", b"\xe4\xb8\xad", b"\xf0\x9f\x98\x80", b"\xf0\x9f", b"\xed\xa0\x80"),
+            *(b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xff", b"\xe0\x80", b"\x80"),
         ]
     ),
     max_size=12,
