@@ -47,9 +47,7 @@ def build_engine(given: Given, folder: Path, report: Report) -> EngineConfig:
     at = ("engine", "models")
     if named and given.get("url"):
         remedy = "remove [engine.models], or remove url to use the embedded Triton"
-        report.add(
-            at, "only the embedded Triton loads models by path, and engine.url names another one", remedy
-        )
+        report.add(at, "only the embedded Triton loads models by path, and engine.url names another one", remedy)
         named = {}
     environment = given.get("environment", "")
     return EngineConfig(
@@ -68,9 +66,7 @@ def build_endpoints(given: Given, site: Site, report: Report) -> dict[str, Endpo
 
 def _endpoint(name: str, given: Given, site: Site, report: Report) -> Endpoint:
     at: KeyPath = ("endpoints", name)
-    versions = {
-        key: _version(name, key, value, site, report) for key, value in given.get("versions", {}).items()
-    }
+    versions = {key: _version(name, key, value, site, report) for key, value in given.get("versions", {}).items()}
     split = _split(given.get("split"), versions, at, report)
     return Endpoint(name, versions, split, given.get("sticky", "user"), given.get("salt", ""))
 
@@ -81,9 +77,7 @@ def _split(
     """Version → weight for every version, 0 for those that the split leaves out."""
     if given is None:
         if len(versions) > 1:
-            shares = ", ".join(
-                f"{version} = {90 if index == 0 else 10}" for index, version in enumerate(versions)
-            )
+            shares = ", ".join(f"{version} = {90 if index == 0 else 10}" for index, version in enumerate(versions))
             report.add(
                 at,
                 f"there are {len(versions)} versions and no split",
@@ -95,9 +89,7 @@ def _split(
             says = f"the endpoint has no version '{version}'"
             report.add((*at, "split", version), says, f"it has {', '.join(versions)}", version)
     if versions and not any(given.values()):
-        report.add(
-            (*at, "split"), "no version has a weight above 0", "give at least one a share, such as v1 = 100"
-        )
+        report.add((*at, "split"), "no version has a weight above 0", "give at least one a share, such as v1 = 100")
     return {version: given.get(version, 0.0) for version in versions}
 
 
@@ -109,9 +101,7 @@ def _version(endpoint: str, name: str, given: Given, site: Site, report: Report)
         asked, most = defaults.get(key, -math.inf), getattr(ceiling, key)
         if asked > most:
             says = f"found {asked:g}, above what limits.{key} allows ({most:g})"
-            report.add(
-                (*at, "defaults", key), says, "lower the default or raise the limit", found_words(asked)
-            )
+            report.add((*at, "defaults", key), says, "lower the default or raise the limit", found_words(asked))
     template = _template(given, site, at, report)
     return Version(
         endpoint=endpoint,
@@ -131,9 +121,7 @@ def _version(endpoint: str, name: str, given: Given, site: Site, report: Report)
 
 def _price(given: Given | None) -> Price | None:
     # A price that lacks a key has been reported; 0 stands in.
-    return (
-        None if given is None else Price(given.get("name", ""), given.get("input", 0), given.get("output", 0))
-    )
+    return None if given is None else Price(given.get("name", ""), given.get("input", 0), given.get("output", 0))
 
 
 def _template(given: Given, site: Site, at: KeyPath, report: Report) -> Template:

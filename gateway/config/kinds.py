@@ -137,9 +137,7 @@ class Choice(Struct, frozen=True):
 
     @property
     def wanted(self) -> str:
-        return " or ".join(
-            filter(None, [", ".join(f'"{w}"' for w in self.words[:-1]), f'"{self.words[-1]}"'])
-        )
+        return " or ".join(filter(None, [", ".join(f'"{w}"' for w in self.words[:-1]), f'"{self.words[-1]}"']))
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or value not in self.words:
@@ -163,9 +161,7 @@ class Listen(Struct, frozen=True):
 class Remote(Struct, frozen=True):
     """HOST:PORT of a Triton's gRPC, as it is connected to, or "". Without TLS: a remedy says so."""
 
-    wanted: str = (
-        '"HOST:PORT" of a Triton\'s gRPC, such as "triton.internal:8001", or "" for the embedded one'
-    )
+    wanted: str = '"HOST:PORT" of a Triton\'s gRPC, such as "triton.internal:8001", or "" for the embedded one'
 
     def read(self, value: object) -> str:
         if value == "":
@@ -175,9 +171,7 @@ class Remote(Struct, frozen=True):
             if scheme[1].lower() in ("https", "grpcs"):
                 raise UnfitError("", _NO_TLS)
             example = rest if _fits(rest, 1) else "triton.internal:8001"
-            remedy = (
-                f'leave "{scheme[1]}://" out and give the gRPC port, by default 8001, such as "{example}"'
-            )
+            remedy = f'leave "{scheme[1]}://" out and give the gRPC port, by default 8001, such as "{example}"'
             raise UnfitError("", remedy)
         return str(read_address(value, lowest=1))
 
@@ -210,14 +204,7 @@ def read_address(value: object, *, lowest: int) -> Address:
         raise UnfitError("", 'put an IPv6 address in brackets, such as "[::1]:8080"')
     else:
         good = bool(_HOST.fullmatch(host))
-    if not (
-        good
-        and colon
-        and port.isascii()
-        and port.isdigit()
-        and len(port) <= 5
-        and lowest <= int(port) <= 65535
-    ):
+    if not (good and colon and port.isascii() and port.isdigit() and len(port) <= 5 and lowest <= int(port) <= 65535):
         raise UnfitError
     return Address(host, int(port))
 

@@ -54,13 +54,7 @@ def _override(given: dict[str, Any], overrides: Overrides, report: Report) -> No
             continue
         if name == "state":
             value = str(Path(value).absolute()) if value else ""
-        elif (
-            name == "workers"
-            and isinstance(value, str)
-            and value.isascii()
-            and value.isdigit()
-            and len(value) < 10
-        ):
+        elif name == "workers" and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
             value = int(value)
         report.flags["server", name] = f"--{name}"
         read = walk(SERVER.by_name[name].kind, value, ("server", name), report)

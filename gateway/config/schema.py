@@ -85,9 +85,7 @@ SERVER = Table(
         Key("http", Listen(), "where the OpenAI API listens"),
         Key("grpc", Listen(), "where gRPC listens"),
         Key("metrics", Listen(), "where Prometheus metrics are served"),
-        Key(
-            "workers", Integer(0, 1024), "gateway processes that share the ports", default="0 (one per core)"
-        ),
+        Key("workers", Integer(0, 1024), "gateway processes that share the ports", default="0 (one per core)"),
         Key("state", _PATH, "the folder for logs and everything else that must outlive a restart"),
     ),
 )

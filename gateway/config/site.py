@@ -29,9 +29,7 @@ class Site(Struct, frozen=True):
     shipped: dict[str, tuple[int, ...]]
     named: frozenset[str]
 
-    def model_template(
-        self, model: str, model_version: str, explicit: bool, at: KeyPath, report: Report
-    ) -> Template:
+    def model_template(self, model: str, model_version: str, explicit: bool, at: KeyPath, report: Report) -> Template:
         """The template and special tokens that a model of the embedded Triton brings; none for a remote one.
 
         Notes a problem when the embedded Triton will have no such model or version. With `explicit`, the
@@ -55,9 +53,7 @@ class Site(Struct, frozen=True):
             return Template()
         versions = self.shipped.get(model)
         if versions is None:
-            report.add(
-                (*at, "model"), f"the embedded Triton has no model '{model}'", self._near(model), model
-            )
+            report.add((*at, "model"), f"the embedded Triton has no model '{model}'", self._near(model), model)
             return Template()
         number = int(model_version) if model_version else versions[-1]
         if number not in versions:
@@ -93,9 +89,7 @@ class Site(Struct, frozen=True):
         return f"it has {', '.join(known)}; add another by path in [engine.models], or set engine.url"
 
 
-def look_at(
-    folder: Path, repository: Path, engine: EngineConfig, named: frozenset[str], report: Report
-) -> Site:
+def look_at(folder: Path, repository: Path, engine: EngineConfig, named: frozenset[str], report: Report) -> Site:
     """The site of a config. Notes problems: a repository that cannot be listed, a name taken in it."""
     shipped: dict[str, tuple[int, ...]] = {}
     if not engine.url:
@@ -110,9 +104,7 @@ def look_at(
     return Site(folder, repository, engine, shipped, named)
 
 
-def read_sources(
-    given: dict[str, str | None], folder: Path, at: KeyPath, report: Report
-) -> dict[str, ModelSource]:
+def read_sources(given: dict[str, str | None], folder: Path, at: KeyPath, report: Report) -> dict[str, ModelSource]:
     """The models of [engine.models]. Notes a problem for each that is missing or of no known kind."""
     sources = {}
     for name, value in given.items():

@@ -77,9 +77,7 @@ def _engine(engine: EngineConfig) -> str:
 
 def _endpoint(endpoint: Endpoint) -> list[str]:
     count = len(endpoint.versions)
-    head = f"endpoint {endpoint.name}: " + (
-        "one version" if count == 1 else f"{count} versions, {_sticky(endpoint)}"
-    )
+    head = f"endpoint {endpoint.name}: " + ("one version" if count == 1 else f"{count} versions, {_sticky(endpoint)}")
     total = sum(endpoint.split.values())
     lines = [head]
     for version in endpoint.versions.values():
@@ -96,18 +94,12 @@ def _endpoint(endpoint: Endpoint) -> list[str]:
 def _sticky(endpoint: Endpoint) -> str:
     if endpoint.sticky == "none":
         return "each request split by itself"
-    by = (
-        "the request's user field"
-        if endpoint.sticky == "user"
-        else f"the header {endpoint.sticky.partition(':')[2]}"
-    )
+    by = "the request's user field" if endpoint.sticky == "user" else f"the header {endpoint.sticky.partition(':')[2]}"
     return f"sticky by {by}" + (f", salted with '{endpoint.salt}'" if endpoint.salt else "")
 
 
 def _version(version: Version) -> list[str]:
-    triton = (
-        f"version {version.model_version}" if version.model_version else "whatever version Triton chooses"
-    )
+    triton = f"version {version.model_version}" if version.model_version else "whatever version Triton chooses"
     lines = [f"model {version.model}, {triton}", _template(version)]
     if version.tokenizer:
         lines.append(f"tokens counted with {version.tokenizer} where the model cannot")
@@ -121,26 +113,20 @@ def _template(version: Version) -> str:
     if not version.chat_template:
         return "no chat template: completions only"
     tokens = ", ".join(name for name, _ in version.template_vars)
-    return f"chat template of {len(version.chat_template)} characters" + (
-        f", with {tokens}" if tokens else ""
-    )
+    return f"chat template of {len(version.chat_template)} characters" + (f", with {tokens}" if tokens else "")
 
 
 def _inline(table: Table, struct: Struct) -> str:
     """The values that are set, on one line."""
     values = {key.name: getattr(struct, key.name) for key in table.keys}
-    return ", ".join(
-        f"{name} {in_unit(value, '')}" for name, value in values.items() if value not in (None, ())
-    )
+    return ", ".join(f"{name} {in_unit(value, '')}" for name, value in values.items() if value not in (None, ()))
 
 
 def _price(price: Price | None) -> str:
     if price is None:
         return "price unknown"
     # A nano-USD per token is a thousandth of a USD per million tokens.
-    return (
-        f"price '{price.name}': {price.input / 1000:g} USD per million tokens in, {price.output / 1000:g} out"
-    )
+    return f"price '{price.name}': {price.input / 1000:g} USD per million tokens in, {price.output / 1000:g} out"
 
 
 def _plain(kind: object, value: Any) -> Any:

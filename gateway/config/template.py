@@ -53,9 +53,7 @@ def is_inline(value: str) -> bool:
 def check_template(source: str) -> None:
     """Errors: TemplateError when `source` is not Jinja, or needs what a chat template does not have."""
     if len(source) > MAX_BYTES:
-        raise TemplateError(
-            f"the chat template has more than {MAX_BYTES} characters", "is this the right file?"
-        )
+        raise TemplateError(f"the chat template has more than {MAX_BYTES} characters", "is this the right file?")
     try:
         tree = _environment.parse(source)
     except TemplateSyntaxError as error:
@@ -96,9 +94,7 @@ def read_template(path: Path) -> Template:
     except GgufError as error:
         raise TemplateError(f"{path} is not a sound GGUF file: {error}", "is this the right file?") from None
     except OSError as error:
-        raise TemplateError(
-            f"{path} cannot be read ({error.strerror})", "check the path and its permissions"
-        ) from None
+        raise TemplateError(f"{path} cannot be read ({error.strerror})", "check the path and its permissions") from None
     raise TemplateError(f"{path} is no kind of file that holds a chat template", _KINDS)
 
 
@@ -128,8 +124,8 @@ def _declared(path: Path) -> Template:
         raise TemplateError(f"{path} is not a JSON object", "is this the right file?") from None
     source = values.get("chat_template") or ""
     if isinstance(source, list):
-        named = {item.get("name"): item.get("template") for item in source if isinstance(item, dict)}
-        source = named.get("default")
+        named = (item for item in source if isinstance(item, dict) and item.get("name") == "default")
+        source = next(named, {}).get("template")
         if not isinstance(source, str):
             says = f'{path} has several chat templates and none is named "default"'
             raise TemplateError(says, "put the right one into a .jinja file and name that")

@@ -29,9 +29,7 @@ def read_config(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise _refused(
-                path, "a folder", "is a folder", f"name the file in it, such as {path / 'penstock.toml'}"
-            )
+            raise _refused(path, "a folder", "is a folder", f"name the file in it, such as {path / 'penstock.toml'}")
         if not stat.S_ISREG(mode):
             raise _refused(path, "no regular file", "is not a regular file", "name a TOML file")
         with path.open("rb") as file:
@@ -40,9 +38,7 @@ def read_config(path: Path) -> bytes:
         raise _refused(path, "nothing", "there is no such file", MAKE_ONE) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise _refused(
-            path, reason, f"cannot be read ({reason})", "check the path and its permissions"
-        ) from None
+        raise _refused(path, reason, f"cannot be read ({reason})", "check the path and its permissions") from None
     if len(data) > MAX_BYTES:
         raise _refused(path, "a larger file", f"is larger than {MAX_BYTES} bytes", "is this the right file?")
     return data

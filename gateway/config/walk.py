@@ -57,9 +57,7 @@ def _table(table: Table, value: dict[str, Any], at: KeyPath, report: Report) -> 
             if key.kind.needed and value.get(key.name, {}) == {}:
                 example = f"[{dotted(path)}{key.kind.needed}]"
                 report.add(path, "there is none", f'add {example} with the line model = "MODEL"')
-        elif (
-            not isinstance(key.kind, Table) and key.name not in value and table.defaults[key.name] is REQUIRED
-        ):
+        elif not isinstance(key.kind, Table) and key.name not in value and table.defaults[key.name] is REQUIRED:
             report.add(path, "missing", f"give {in_words(key.kind, key.unit)}: {key.meaning}")
     return result
 
