@@ -211,7 +211,7 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Takes what the transport read, of any length, and calls the receivers."""
-        if self._closed:
+        if self.closed:
             return
         buf = self._rest + data if self._rest else data
         position, length = 0, len(buf)
