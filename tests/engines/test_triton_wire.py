@@ -44,9 +44,8 @@ def test_a_request_reads_as_protobuf_would(prompt: str, request_id: str, number:
 
     expected = pb.ModelInferRequest(model_name="my model", model_version="3", id=request_id)
     expected.parameters["triton_enable_empty_final_response"].bool_param = True
-    for name, dtype in [
-        ("exclude_input_in_output", "BOOL"), ("text_input", "BYTES"), ("max_tokens", "INT32"), ("stream", "BOOL"),
-    ]:  # fmt: skip
+    types = {"exclude_input_in_output": "BOOL", "text_input": "BYTES", "max_tokens": "INT32", "stream": "BOOL"}
+    for name, dtype in types.items():
         expected.inputs.add(name=name, datatype=dtype, shape=[1, 1])
     raw = prompt.encode()
     expected.raw_input_contents.extend(
