@@ -53,6 +53,13 @@ choose_interpreter() {
     printf '%s\n' "$first"
 }
 
+# Sets the array `pip` for the environment at $1: its own, or that of the Python it was made with.
+find_pip() {
+    pip=("$1/bin/python" -m pip)
+    "${pip[@]}" --version >/dev/null 2>&1 ||
+        pip=("$("$1/bin/python" -c 'import sys; print(sys._base_executable)')" -m pip --python "$1/bin/python")
+}
+
 # Makes a virtual environment at $2 with the Python $1 (version $3) and sets the array `pip`.
 # Debian leaves ensurepip out of python3 and puts it in python3-venv: then the system's pip serves from outside.
 make_venv() {

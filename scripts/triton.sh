@@ -30,7 +30,8 @@ numpy_wheel() {
     local cache header name
     name=$(sed -n 's/^\(numpy\)==\([^ ]*\).*/\1-\2/p' requirements/triton.txt)
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/penstock/$name-cp313-$(uname -m)
-    wheel=$(find "$cache" -name '*.whl' 2>/dev/null | head -n 1)
+    mkdir -p "$cache"
+    wheel=$(find "$cache" -name '*.whl')
     [ -z "$wheel" ] || return 0
     header=$("$base" -I -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
     if ! { command -v cc && command -v c++ && [ -f "$header" ]; } >/dev/null; then
@@ -53,8 +54,7 @@ numpy_wheel() {
         tail -n 12 "$log" >&2
         die "compiling $name failed; the log is $log. Python 3.11 or 3.12 (PYTHON=) needs no compiling."
     fi
-    mkdir -p "$(dirname "$cache")"
-    rm -rf "$cache" && mv "$build/wheel" "$cache"
+    mv "$build"/wheel/*.whl "$cache/"
     rm -rf "$build"
     wheel=$(find "$cache" -name '*.whl')
 }
