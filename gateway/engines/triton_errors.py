@@ -3,12 +3,15 @@
 A model's error comes as text alone: the status code stays on the server (unless one asks for it with
 `triton_grpc_error`, which crashed Triton 2.51). So it is told apart by its words. The rules, in order:
 
-1. a prompt or an answer too long for the model is the caller's error, in our words: the server's may carry
-   file names and stack addresses (of a traceback only the last line counts: the rest quotes source code);
+1. a prompt or an answer too long for the model is the caller's error (of a traceback only the last line
+   counts: the rest quotes source code);
 2. a full queue, an expired timeout and an unavailable model have fixed words in Triton's core;
 3. text with a sign of the inside (traceback, source file, CUDA, assertion) is for the log alone;
-4. a complaint about a value is the caller's error, and its first line is shown;
-5. all else is the engine's failure, in our words.
+4. a complaint about a value is the caller's error;
+5. all else is the engine's failure.
+
+Of the model's own words, only those of rules 1 and 4 are shown, and only the first line, and none with a
+sign of the inside.
 """
 
 from __future__ import annotations
@@ -31,12 +34,14 @@ ENDED_EARLY = "The stream ended early: the engine sent no last message."
 _SHOWN = 300  # characters of a model's own message that a caller sees
 
 _TOO_LONG = re.compile(
-    r"context[ _](length|window|size)|max(imum)?[ _](input|sequence|seq|context|prompt)[ _]?len"
+    r"context[ _](length|window|size)|context is \d+|max(imum)?[ _](input|sequence|seq|context|prompt)[ _]?len"
     r"|(prompt|input)[ _](length|tokens?)\b.*\b(exceed|longer|too long|greater)|prompt (is )?too long"
     r"|max_(seq_len|num_tokens|position_embeddings)",
     re.IGNORECASE | re.DOTALL,
 )
-_QUEUE_FULL = re.compile(r"exceeds maximum queue size|queue is full|too many requests", re.IGNORECASE)
+_QUEUE_FULL = re.compile(
+    r"exceeds maximum queue size|queue is full|too many requests|more kv cache than", re.IGNORECASE
+)
 _TIMEOUT = re.compile(r"request timeout expired|deadline exceeded|timed? ?out", re.IGNORECASE)
 _UNAVAILABLE = re.compile(
     r"unknown model|no available versions|not (at )?ready|not found|is unavailable|unloaded"
@@ -51,8 +56,9 @@ _INSIDE = re.compile(
 )
 _BAD_VALUE = re.compile(
     r"\b(invalid|must(n't)?|should|expected|expects|require[sd]?|out of range|not allowed|negative|positive"
-    r"|unsupported|not (a )?(supported|valid)|cannot be|can't be|at (least|most)|between|malformed|unknown"
-    r"|too (long|large|big|small|many|few|short|high|low))\b",
+    r"|unsupported|not (a )?(supported|valid|string)|cannot be|can't be|at (least|most)|between|malformed"
+    r"|unknown|known are|missing|refused|(is|are) allowed|(is|are) empty|given without|(more|less) than"
+    r"|too (long|large|big|small|many|few|short|high|low)|carries one)\b",
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"^(\[request id: [^\]]*\]|error generating request:|\s|:)+", re.IGNORECASE)
@@ -63,12 +69,10 @@ def of_message(text: str, model: str) -> PenstockError:
     """The error of a response's `error_message`. Never carries a traceback."""
     traceback = "traceback" in text.lower()
     if _TOO_LONG.search(text.strip().rpartition("\n")[2] if traceback else text):
-        return BadRequest(
-            f"The prompt and the answer asked for are longer than the model '{model}' takes: "
-            "shorten the prompt or ask for a smaller max_tokens.",
-            param="messages",
-            code="context_length_exceeded",
-        )
+        what = "The prompt is too long: shorten it, or ask for a smaller max_tokens."
+        if _INSIDE.search(text) is None:
+            what = _first_line(text)
+        return BadRequest(f"The model '{model}' refused the request: {what}", code="context_length_exceeded")
     if _QUEUE_FULL.search(text):
         return Overloaded(f"The queue of the model '{model}' is full; try again.", retry_after=1.0)
     inside = _INSIDE.search(text) is not None
@@ -81,9 +85,12 @@ def of_message(text: str, model: str) -> PenstockError:
     if _CANCELLED.search(text):
         return EngineError(f"The model '{model}' broke the request off.")
     if _BAD_VALUE.search(text):
-        line = _PREFIX.sub("", text.strip()).split("\n", 1)[0].strip()
-        return BadRequest(f"The model '{model}' refused the request: {line[:_SHOWN]}")
+        return BadRequest(f"The model '{model}' refused the request: {_first_line(text)}")
     return EngineError(FAILED)
+
+
+def _first_line(text: str) -> str:
+    return _PREFIX.sub("", text.strip()).split("\n", 1)[0].strip()[:_SHOWN]
 
 
 def of_status(status: int, detail: str, where: str) -> PenstockError:

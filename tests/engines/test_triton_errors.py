@@ -41,7 +41,10 @@ c_python_backend_utils.TritonModelException: %s
         # TensorRT-LLM
         ("Prompt length (8000) exceeds maximum input length (4096). Set log level to info", BadRequest),
         ("[TensorRT-LLM][ERROR] Assertion failed: prompt length > max_input_len (/src/tllm/x.cpp:120)", BadRequest),
-        ("Error generating request: The sum of prompt length (5) and max_tokens should not exceed max_seq_len", BadRequest),
+        (
+            "Error generating request: The sum of prompt length (5) and max_tokens should not exceed max_seq_len",
+            BadRequest,
+        ),
         ("Error generating request: require temperature >= 0, got temperature=-1", BadRequest),
         ("[TensorRT-LLM][ERROR] CUDA runtime error in cudaMalloc: out of memory (/src/x.cpp:12)", EngineError),
         ("Encountered an error in forwardAsync function: an illegal memory access was encountered", EngineError),
@@ -50,6 +53,12 @@ c_python_backend_utils.TritonModelException: %s
         (BLS_TRACEBACK % "Prompt length (8) exceeds maximum input length (5)", BadRequest),
         (BLS_TRACEBACK % "Request for unknown model: 'tensorrt_llm' is not found", EngineError),
         # ours
+        ("text_input is empty", BadRequest),
+        ("temperature is 3; it must be between 0 and 2", BadRequest),
+        ("stop_words has 99 entries; 64 are allowed", BadRequest),
+        ("guided_decoding_guide is refused: bad regex", BadRequest),
+        ("the request needs more KV cache than there is", Overloaded),
+        ("the engine could not take the request", EngineError),
         ("max_tokens must be at least 1, not -5", BadRequest),
         ("the prompt is 5000 tokens long, the context length is 4096", BadRequest),
         ("guided_decoding_guide is not a valid JSON schema: expected '{'", BadRequest),
@@ -74,6 +83,8 @@ def test_a_refused_value_is_shown_by_its_first_line() -> None:
 def test_too_long_has_openais_code() -> None:
     told = of_message("Prompt length (8000) exceeds maximum input length (4096)", "m")
     assert told.code == "context_length_exceeded"
+    assert told.message == "The model 'm' refused the request: Prompt length (8000) exceeds maximum input length (4096)"
+    told = of_message(BLS_TRACEBACK % "Prompt length (8) exceeds maximum input length (5)", "m")
     assert "shorten" in told.message
 
 
