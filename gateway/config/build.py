@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gateway.config.problem import KeyPath, Report, found_words
+from gateway.config.problem import KeyPath, Report, found_words, quoted
 from gateway.config.settings import Address, EngineConfig, ServerConfig
 from gateway.config.site import Site, read_sources
 from gateway.config.template import Template, TemplateError, check_template, is_inline, read_template
@@ -86,7 +86,7 @@ def _split(
         return dict.fromkeys(versions, 1.0)
     for version in given:
         if version not in versions and versions:
-            says = f"the endpoint has no version '{version}'"
+            says = f"the endpoint has no version {quoted(version)}"
             report.add((*at, "split", version), says, f"it has {', '.join(versions)}", version)
     if versions and not any(given.values()):
         report.add((*at, "split"), "no version has a weight above 0", "give at least one a share, such as v1 = 100")

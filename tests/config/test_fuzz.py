@@ -12,7 +12,8 @@ from gateway.config import Config, ConfigError, describe, load, to_json
 from gateway.config.default import default_text
 
 DEFAULT = default_text()
-TOKENS = sorted(set(DEFAULT.replace("\n", " \n ").split(" "))) + ["[", "]", "{", "}", '"', "'''", "nan", "1e999", "\\"]
+WORDS = sorted(set(DEFAULT.replace("\n", " \n ").split(" ")))
+TOKENS = [*WORDS, "[", "]", "{", "}", '"', "'''", "nan", "1e999", "\\"]
 RELAXED = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -23,28 +24,30 @@ def check(data: bytes, folder: Path, repository: Path) -> bool:
     try:
         config = load(path, repository=repository)
     except ConfigError as error:
-        lines = data.count(b"\n") + 1
-        assert error.problems
-        for problem in error.problems:
-            assert 0 <= problem.line <= lines
-            assert problem.message
-            assert problem.remedy
-            assert "\n" not in str(problem)
-        return False
-    assert isinstance(config, Config)
-    assert describe(config)
-    assert to_json(config)
-    return True
+        refused = error
+    else:
+        assert isinstance(config, Config)
+        assert describe(config)
+        assert to_json(config)
+        return True
+    lines = data.count(b"\n") + 1
+    assert refused.problems
+    for problem in refused.problems:
+        assert 0 <= problem.line <= lines
+        assert problem.message
+        assert problem.remedy
+        assert "\n" not in str(problem)
+    return False
 
 
 @RELAXED
-@given(st.binary(max_size=200))
+@given(data=st.binary(max_size=200))
 def test_any_bytes(data: bytes, tmp_path: Path, repository: Path) -> None:
     assert not check(data, tmp_path, repository)
 
 
 @RELAXED
-@given(st.lists(st.sampled_from(TOKENS), max_size=60))
+@given(tokens=st.lists(st.sampled_from(TOKENS), max_size=60))
 def test_pieces_of_toml(tokens: list[str], tmp_path: Path, repository: Path) -> None:
     check(" ".join(tokens).encode(), tmp_path, repository)
 
@@ -88,7 +91,7 @@ KEYS = [
 
 
 @RELAXED
-@given(st.dictionaries(st.sampled_from(KEYS), values, min_size=1, max_size=6))
+@given(pairs=st.dictionaries(st.sampled_from(KEYS), values, min_size=1, max_size=6))
 def test_known_keys_with_any_values(pairs: dict[str, object], tmp_path: Path, repository: Path) -> None:
     text = "".join(f"{key} = {_toml(value)}\n" for key, value in pairs.items())
     check(text.encode(), tmp_path, repository)
