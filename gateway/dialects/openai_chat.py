@@ -67,9 +67,7 @@ class OpenAIChat:
         """Errors: BadRequest, Unsupported."""
         chat = decode_body(_decoder, body)
         if not chat.messages:
-            raise BadRequest(
-                "messages: at least one message is needed; found an empty list.", param="messages"
-            )
+            raise BadRequest("messages: at least one message is needed; found an empty list.", param="messages")
         _refuse_unsupported(chat)
         return Request(
             model=chat.model,
@@ -128,9 +126,7 @@ def _message(message: ChatMessage, index: int) -> Message:
     if content is None:
         if role != "assistant" or not (message.tool_calls or message.function_call):
             field = f"messages[{index}].content"
-            raise BadRequest(
-                f"{field}: may be null only beside tool_calls of an assistant; send text.", param=field
-            )
+            raise BadRequest(f"{field}: may be null only beside tool_calls of an assistant; send text.", param=field)
         content = ""
     elif not isinstance(content, str):
         content = "".join([_part(part, index, at) for at, part in enumerate(content)])
@@ -141,9 +137,7 @@ def _part(part: dict[str, Any], index: int, at: int) -> str:
     field = f"messages[{index}].content[{at}]"
     kind = part.get("type")
     if kind not in ("text", "refusal"):
-        raise Unsupported(
-            f"{field}.type: only text parts are supported; found {shown(kind)}.", param=f"{field}.type"
-        )
+        raise Unsupported(f"{field}.type: only text parts are supported; found {shown(kind)}.", param=f"{field}.type")
     text = part.get(kind)
     if not isinstance(text, str):
         raise BadRequest(f"{field}.{kind}: expected a string; found {shown(text)}.", param=f"{field}.{kind}")

@@ -54,9 +54,7 @@ class OpenAICompletions:
             raise refuse("best_of", "only the choices that are returned are generated; use n")
         require_range("logprobs", asked.logprobs, 0, 5)
         if asked.logprobs:
-            raise refuse(
-                "logprobs", "engines here return the chosen token's log-probability only; send 0 for it"
-            )
+            raise refuse("logprobs", "engines here return the chosen token's log-probability only; send 0 for it")
         return Request(
             model=asked.model,
             prompts=_prompts(asked.prompt),
@@ -77,19 +75,15 @@ class OpenAICompletions:
 
 def _prompts(prompt: str | list[Any]) -> tuple[str, ...]:
     prompts = [prompt] if isinstance(prompt, str) else prompt
-    if not prompts or not all(prompts):
-        raise BadRequest("prompt: must not be empty.", param="prompt")
     if any(isinstance(item, int | list) for item in prompts):
-        raise refuse(
-            "prompt", "token ids are not supported, as the versions of an endpoint may differ in tokenizer"
-        )
+        raise refuse("prompt", "token ids are not supported, as the versions of an endpoint may differ in tokenizer")
     if len(prompts) > MAX_PROMPTS:
         raise BadRequest(f"prompt: at most {MAX_PROMPTS} in a request; found {len(prompts)}.", param="prompt")
     for item in prompts:
         if not isinstance(item, str):
-            raise BadRequest(
-                f"prompt: expected a string or a list of strings; found {shown(item)}.", param="prompt"
-            )
+            raise BadRequest(f"prompt: expected a string or a list of strings; found {shown(item)}.", param="prompt")
+    if not prompts or not all(prompts):
+        raise BadRequest("prompt: must not be empty; send some text.", param="prompt")
     return tuple(prompts)
 
 
@@ -123,9 +117,7 @@ class CompletionEncoder:
             }
         )[:-1]
         choices = len(request.prompts) * request.n
-        self._prefix = [
-            b'data: %b,"choices":[{"index":%d,"text":' % (self._common, i) for i in range(choices)
-        ]
+        self._prefix = [b'data: %b,"choices":[{"index":%d,"text":' % (self._common, i) for i in range(choices)]
         self._offsets = [0] * choices
 
     def start(self) -> bytes:

@@ -63,7 +63,8 @@ def decode_body(decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body:
         raise BadRequest(f"The request body is not UTF-8: {error.reason}.", code="invalid_json") from None
     except msgspec.DecodeError as error:
         raise BadRequest(
-            f"The request body is not valid JSON: {error}. Send one JSON object with the content type application/json.",
+            f"The request body is not valid JSON: {error}. "
+            "Send one JSON object with the content type application/json.",
             code="invalid_json",
         ) from None
 
@@ -105,14 +106,15 @@ def shown(value: object) -> str:
     """A value of the caller's as an error message shows it: JSON, cut short."""
     try:
         text = orjson.dumps(value).decode()
-    except TypeError:  # an integer beyond 64 bits
-        text = str(value)
+    except TypeError:  # an integer beyond 64 bits, or nested too deeply for orjson
+        try:
+            text = str(value)
+        except RecursionError:
+            text = "a deeply nested value"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def require_range(
-    field: str, value: float | None, low: float, high: float, *, open_low: bool = False
-) -> None:
+def require_range(field: str, value: float | None, low: float, high: float, *, open_low: bool = False) -> None:
     """Errors: BadRequest unless `value` is None or in [low, high] (or in (low, high])."""
     if value is None or (low < value <= high if open_low else low <= value <= high):
         return
@@ -132,19 +134,15 @@ def sampling_of(body: CommonBody, max_tokens: int | None, max_tokens_field: str,
     require_range("temperature", body.temperature, 0, 2)
     require_range("top_p", body.top_p, 0, 1, open_low=True)
     require_range("top_k", body.top_k, -1, 2**31 - 1)
-    require_range("seed", body.seed, -(2**63), 2**63 - 1)
+    require_range("seed", body.seed, -(2**63), 2**64 - 1)  # unsigned too: answers report a seed that way
     require_range("presence_penalty", body.presence_penalty, -2, 2)
     require_range("frequency_penalty", body.frequency_penalty, -2, 2)
     require_range("repetition_penalty", body.repetition_penalty, 0, 10, open_low=True)
     require_range("n", body.n, 1, 128)
     if body.logit_bias:
-        raise refuse(
-            "logit_bias", "token ids differ between the versions of an endpoint, so it is not supported"
-        )
+        raise refuse("logit_bias", "token ids differ between the versions of an endpoint, so it is not supported")
     if body.user is not None and len(body.user) > MAX_USER_CHARS:
-        raise BadRequest(
-            f"user: must be at most {MAX_USER_CHARS} characters; found {len(body.user)}.", param="user"
-        )
+        raise BadRequest(f"user: must be at most {MAX_USER_CHARS} characters; found {len(body.user)}.", param="user")
     return Sampling(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens or None,
@@ -191,10 +189,11 @@ def guide_of(response_format: dict[str, Any] | None) -> Guide | None:
         if not isinstance(schema, dict):
             raise BadRequest(f"{field}: expected a JSON schema object; found {shown(schema)}.", param=field)
         if _depth(schema) > MAX_SCHEMA_DEPTH:
-            raise BadRequest(
-                f"{field}: nested deeper than {MAX_SCHEMA_DEPTH} levels; flatten it.", param=field
-            )
-        return Guide("json_schema", orjson.dumps(schema).decode())
+            raise BadRequest(f"{field}: nested deeper than {MAX_SCHEMA_DEPTH} levels; flatten it.", param=field)
+        try:
+            return Guide("json_schema", orjson.dumps(schema).decode())
+        except TypeError:
+            raise BadRequest(f"{field}: holds an integer beyond 64 bits; use a smaller one.", param=field) from None
     for name, guide in (("regex", "regex"), ("ebnf", "grammar")):  # as TensorRT-LLM's own server takes them
         if kind == name:
             source = response_format.get(name)
