@@ -3,7 +3,7 @@
 Templates are Jinja as Hugging Face's tokenizer_config.json writes them, run in a sandbox: they come from
 model repositories and are data, not code. The helpers that such templates call are the ones that
 `transformers` gives them (`raise_exception`, `strftime_now`, a `tojson` that keeps characters as they
-are); the date comes in as an argument, for this floor reads no clock.
+are, `tools` and `documents` as none); the date comes in as an argument, for this floor reads no clock.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from gateway.core.errors import BadRequest
 from gateway.core.request import Message
 
+# Whatever a template runs into while it reads messages. LookupError and OverflowError (ArithmeticError) are how
+# the sandbox itself refuses some format strings and ranges.
+_REFUSALS = (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
+
 
 class PromptTemplate:
     """A compiled chat template. Errors: `jinja2.TemplateSyntaxError` from the constructor."""
@@ -27,9 +31,7 @@ class PromptTemplate:
     __slots__ = ("_template", "_variables")
 
     def __init__(self, source: str, variables: Mapping[str, str] | None = None) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
         self._template = environment.from_string(source)
@@ -39,12 +41,14 @@ class PromptTemplate:
         """The prompt, ending where the assistant is to speak. Errors: BadRequest when the template refuses."""
         try:
             return self._template.render(
+                self._variables,
                 messages=[_as_dict(message) for message in messages],
                 add_generation_prompt=True,
+                tools=None,
+                documents=None,
                 strftime_now=now.strftime,
-                **self._variables,
             )
-        except (TemplateError, TypeError, ValueError, RecursionError) as error:
+        except _REFUSALS as error:
             raise BadRequest(
                 f"The model's prompt template refuses these messages: {error}", param="messages"
             ) from error
@@ -65,8 +69,14 @@ def _as_dict(message: Message) -> dict[str, Any]:
     return turn
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: str) -> NoReturn:
