@@ -5,10 +5,11 @@ die() { printf '%s\n' "penstock: $*" >&2; exit 1; }
 
 can_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
+# Only as root, and only what the caller names. Its own words go to the log.
 apt_install() {
     say "apt-get install $*"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq >&2 && apt-get install -y -qq --no-install-recommends "$@" >&2
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >>"$log" 2>&1 ||
+        { tail -n 5 "$log" >&2; return 1; }
 }
 
 # Prints "3.12" if $1 is a CPython that Penstock runs on; fails otherwise.

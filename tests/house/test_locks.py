@@ -45,9 +45,7 @@ def test_every_requirement_is_pinned_and_hashed(lock: Path) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_no_lock_names_a_place(lock: Path) -> None:
-    assert not re.search(
-        r"://|^-|file:|/", re.sub(r"^#.*", "", lock.read_text(), flags=re.MULTILINE), re.MULTILINE
-    )
+    assert not re.search(r"://|^-|file:|/", re.sub(r"^#.*", "", lock.read_text(), flags=re.MULTILINE), re.MULTILINE)
 
 
 def test_the_tests_run_on_the_pins_that_serve() -> None:

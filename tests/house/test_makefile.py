@@ -16,7 +16,5 @@ def test_every_target_is_in_help() -> None:
     assert phony is not None
     assert targets == set(phony[1].split())
 
-    shown = subprocess.run(
-        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    shown = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(re.findall(r"^  make ([\w-]+) +\S", shown.stdout, re.MULTILINE)) == targets

@@ -40,9 +40,7 @@ def test_every_module_is_in(names: list[str]) -> None:
 
 
 def test_what_triton_loads_is_in(names: list[str]) -> None:
-    held = [
-        name.removeprefix("gateway/model_repo/") for name in names if name.startswith("gateway/model_repo/")
-    ]
+    held = [name.removeprefix("gateway/model_repo/") for name in names if name.startswith("gateway/model_repo/")]
     wanted = {".gguf", ".jinja", ".json", ".pbtxt", ".py", ".safetensors"}
     embedded = ROOT / "model_repo" / "embedded"
     assert sorted(held) == sorted(
