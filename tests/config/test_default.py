@@ -55,7 +55,8 @@ def test_described(repository: Path) -> None:
     assert [line.split() for line in told.splitlines()] == [line.split() for line in GOLDEN.read_text().splitlines()]
 
 
-TWO = 'endpoints.a.versions.v2.model = "assistant"\n'
+ONE = '[endpoints.a.versions.v1]\nmodel = "assistant"\n'
+TWO = '[endpoints.a.versions.v2]\nmodel = "assistant"\n'
 DESCRIBED = [
     ('[engine]\nurl = "t:1"', "engine: the Triton at t:1, which someone else runs"),
     ('[engine]\nurl = "t:1"', "no chat template: completions only"),
@@ -68,15 +69,15 @@ DESCRIBED = [
     (f"{TWO}[endpoints.a]\nsplit = {{ v1 = 1, v2 = 2 }}", "a@v1: 33.3333 % of callers"),
     (f"{TWO}[endpoints.a]\nsplit = {{ v1 = 1 }}", "a@v1: 100 % of callers"),
     (f"{TWO}[endpoints.a]\nsplit = {{ v1 = 1 }}", "a@v2: only for those who pin it"),
-    ('endpoints.a.versions.v1.defaults.stop = ["x", "\\n"]', 'stop "x", "\\n"'),
-    ('endpoints.a.versions.v1.determinism = "greedy"', "determinism greedy; text mode auto; price unknown"),
+    ('defaults.stop = ["x", "\\n"]', 'stop "x", "\\n"'),
+    ('determinism = "greedy"', "determinism greedy; text mode auto; price unknown"),
     ("", "endpoint a: one version a@v1: 100 % of callers model assistant, whatever version Triton chooses"),
 ]
 
 
 @pytest.mark.parametrize(("text", "piece"), DESCRIBED)
 def test_described_in_words(text: str, piece: str, load_text: Callable[..., Config]) -> None:
-    told = describe(load_text(f'endpoints.a.versions.v1.model = "assistant"\n{text}\n'))
+    told = describe(load_text(f"{ONE}{text}\n"))
     assert piece in " ".join(told.split())
 
 
