@@ -29,6 +29,7 @@ log = logging.getLogger("penstock.http")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MAX_DEADLINE_S = 86_400.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
+_MILLISECONDS = re.compile(r"[0-9]{1,12}").fullmatch  # int() raises on thousands of digits
 
 
 def make_request_id(next_id: Callable[[], str], asked: str | None) -> str:
@@ -40,8 +41,7 @@ def error_head(error: PenstockError, request_id: str, size: int, *, keep_alive: 
     """Status line and headers of an error answer. `more` is further header lines."""
     lines = [
         STATUS_LINE[error.status],
-        b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
-        % (size, request_id.encode()),
+        b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (size, request_id.encode()),
         more,
     ]
     if error.retry_after is not None:
@@ -138,24 +138,22 @@ class HotCycle:
             deadline = self._deadline()
             self._asked = self._dialect.parse(b"".join(self._body))
             self._body.clear()
-            origin = Origin(self._request_id, self.header, deadline)
-            self._inference = service.infer(self._asked, origin, self)
         except PenstockError as error:
             self.on_error(error)
+            return
         except Exception:
-            # The one door for defects of ours: the caller gets a proper 500, the log the traceback.
-            log.exception("request %s failed by a defect", self._request_id)
-            if self._inference is not None:
-                self._inference.abandon()
-            self.on_error(
-                Internal("Internal error of the gateway; its log has the details under this request id.")
-            )
+            log.exception("request %s failed by a defect of its dialect", self._request_id)
+            self.on_error(Internal("Internal error of the gateway; its log has the details under this request id."))
+            return
+        origin = Origin(self._request_id, self.header, deadline)
+        self._inference = service.inference(self._asked, origin, self)
+        self._inference.start()
 
     def _deadline(self) -> float | None:
         asked = self.header("x-penstock-timeout-ms")
         if asked is None:
             return None
-        if not asked.isascii() or not asked.isdigit() or not 0 < int(asked) <= MAX_DEADLINE_S * 1000:
+        if not _MILLISECONDS(asked) or not 0 < int(asked) <= MAX_DEADLINE_S * 1000:
             raise BadRequest(
                 f"The header x-penstock-timeout-ms must be milliseconds from 1 to {MAX_DEADLINE_S * 1000:.0f}; "
                 f"found {asked[:40]!r}.",
@@ -179,7 +177,8 @@ class HotCycle:
             self._written = True
             lines = [
                 STATUS_LINE[200],
-                b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n",
+                b"content-type: text/event-stream; charset=utf-8\r\n",
+                b"cache-control: no-cache\r\nx-accel-buffering: no\r\n",
                 self._common_headers(head),
                 b"transfer-encoding: chunked\r\n" if self._chunked else b"",
                 b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n",
@@ -223,6 +222,8 @@ class HotCycle:
         self._complete()
 
     def on_error(self, error: PenstockError) -> None:
+        if self.disconnected or self.response_complete:
+            return
         if self._written and self._encoder is not None:
             # Too late for a status: the stream says it, and the connection is not used again.
             self.keep_alive = False
@@ -230,9 +231,7 @@ class HotCycle:
             return
         self._pending.clear()
         body = self._dialect.error(error)
-        head = error_head(
-            error, self._request_id, len(body), keep_alive=self.keep_alive, more=self._version_header()
-        )
+        head = error_head(error, self._request_id, len(body), keep_alive=self.keep_alive, more=self._version_header())
         self._protocol.transport.write(head + body)
         self._complete()
 
@@ -242,7 +241,8 @@ class HotCycle:
 
     def _common_headers(self, head: Head) -> bytes:
         lines = [
-            b"x-request-id: %b\r\nx-penstock-version: %b@%b\r\nx-penstock-determinism: %b\r\nopenai-processing-ms: %d\r\n"
+            b"x-request-id: %b\r\nx-penstock-version: %b@%b\r\n"
+            b"x-penstock-determinism: %b\r\nopenai-processing-ms: %d\r\n"
             % (
                 self._request_id.encode(),
                 head.endpoint.encode(),

@@ -7,11 +7,15 @@ task per request. Two rules:
 - the sink hears `on_start` at the first sign of life from the engine, not before, so that a failure up
   to then is still a plain HTTP status; after it, an error ends the stream;
 - `settle` runs exactly once, however the request ended: finished, failed, expired or abandoned.
+
+A defect of ours on this path is caught where it would leave it: at `start` and at the engine's callbacks. It
+fails its own request, and neither the engine's connection nor its other requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,7 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.core.answer import Chunk, Finish, Head, TokenLogprob, Usage
-from gateway.core.errors import BadRequest, Cancelled, EngineTimeout, Overloaded, PenstockError
+from gateway.core.errors import BadRequest, Cancelled, EngineTimeout, Internal, Overloaded, PenstockError
 from gateway.core.request import Request, Sampling
 from gateway.core.stop import StopScanner
 from gateway.engines.base import Call, Engine, Job, Result
@@ -30,6 +34,8 @@ from gateway.routing.policy import apply_policy
 from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
 from gateway.routing.version import Endpoint
 from gateway.stats import Stats
+
+log = logging.getLogger("penstock.serve")
 
 
 class Prepared(Struct, frozen=True):
@@ -104,11 +110,9 @@ class Service:
         self.request_timeout = request_timeout
         self.stats = stats
 
-    def infer(self, request: Request, origin: Origin, sink: Sink) -> Inference:
-        """Start a request; the sink hears the rest. Never raises for what a caller sent."""
-        inference = Inference(self, request, origin, sink)
-        inference.start()
-        return inference
+    def inference(self, request: Request, origin: Origin, sink: Sink) -> Inference:
+        """A request, to be started by `start`: the sink may hear all of it before that returns."""
+        return Inference(self, request, origin, sink)
 
 
 class Inference:
@@ -157,7 +161,7 @@ class Inference:
         return f"<Inference {self._id} {label} open={self._open} settled={self._settled}>"
 
     def start(self) -> None:
-        """The phases up to the engine. A refusal at any of them goes to the sink."""
+        """The phases up to the engine. A refusal at any of them goes to the sink. Never raises."""
         try:
             self._admit()
             routed = self._route()
@@ -165,6 +169,8 @@ class Inference:
             self._call(routed, prompts)
         except PenstockError as error:
             self._fail(error)
+        except Exception as cause:
+            self.defect(cause)
 
     def _admit(self) -> None:
         service = self._service
@@ -256,6 +262,15 @@ class Inference:
         """A choice failed, and with it the request."""
         self._fail(error)
 
+    def defect(self, cause: Exception) -> None:
+        """A defect of ours: the log has its traceback, the caller a 500 or the end of the stream."""
+        log.error("request %s failed by a defect", self._origin.request_id, exc_info=cause)
+        error = Internal("Internal error of the gateway; its log has the details under this request id.")
+        if self._settled:  # the sink failed at its last word
+            self._sink.on_error(error)
+        else:
+            self._fail(error)
+
     def abandon(self) -> None:
         """The client is gone: the engine's work ends, nobody is told."""
         if not self._settled:
@@ -265,9 +280,7 @@ class Inference:
     def _expire(self) -> None:
         self._timer = None
         self._fail(
-            EngineTimeout(
-                f"The request's deadline of {self._deadline:g} s passed before the answer was complete."
-            )
+            EngineTimeout(f"The request's deadline of {self._deadline:g} s passed before the answer was complete.")
         )
 
     def _fail(self, error: PenstockError) -> None:
@@ -288,9 +301,7 @@ class Inference:
             choice_prompt, choice_completion = choice.counts()
             if choice.first_turn:  # the n answers to one prompt read it once
                 prompt = None if prompt is None or choice_prompt is None else prompt + choice_prompt
-            completion = (
-                None if completion is None or choice_completion is None else completion + choice_completion
-            )
+            completion = None if completion is None or choice_completion is None else completion + choice_completion
         return Usage(prompt, completion)
 
     def _settle(self, outcome: str, usage: Usage) -> None:
@@ -306,11 +317,13 @@ class Inference:
 class _Choice:
     """One generation of a request: hears the engine, enforces stop strings, tells the inference."""
 
-    __slots__ = ("_done", "_inference", "_result", "_scanner", "call", "first_turn", "index")
+    __slots__ = ("_done", "_inference", "_result", "_scanner", "_uncovered", "_withheld", "call", "first_turn", "index")
 
     def __init__(self, inference: Inference, index: int, first_turn: bool, stops: tuple[str, ...]) -> None:
         self._inference = inference
         self._scanner = StopScanner(stops) if stops else None
+        self._withheld: list[TokenLogprob] = []
+        self._uncovered = 0  # characters that were shown and whose log-probabilities were not yet
         self._result: Result | None = None
         self._done = False
         self.index = index
@@ -318,30 +331,56 @@ class _Choice:
         self.call: Call | None = None
 
     def on_chunk(self, chunk: Chunk) -> None:
-        scanner = self._scanner
-        if scanner is None:
-            self._inference.chunk(self.index, chunk.text, chunk.logprobs)
-            return
-        text = scanner.push(chunk.text)
-        self._inference.chunk(self.index, text, chunk.logprobs)
-        if scanner.stopped:
-            # The engine missed it, or is about to stop by itself; either way no more of its text is wanted.
-            if self.call is not None:
-                self.call.cancel()
-            self._finish("stop")
+        try:
+            if self._scanner is None:
+                self._inference.chunk(self.index, chunk.text, chunk.logprobs)
+            else:
+                self._scan(self._scanner, chunk)
+        except Exception as cause:
+            self._inference.defect(cause)
 
     def on_finish(self, result: Result) -> None:
         self._result = result
-        if self._scanner is not None:
-            held = self._scanner.finish()
-            if held:
-                self._inference.chunk(self.index, held, ())
-        self._finish(result.finish)
+        try:
+            if self._scanner is not None:
+                held = self._scanner.finish()
+                if held or self._withheld:
+                    self._inference.chunk(self.index, held, tuple(self._withheld))
+            self._finish(result.finish)
+        except Exception as cause:
+            self._inference.defect(cause)
 
     def on_error(self, error: PenstockError) -> None:
         if not self._done:
             self._done = True
-            self._inference.failed(error)
+            try:
+                self._inference.failed(error)
+            except Exception as cause:
+                self._inference.defect(cause)
+
+    def _scan(self, scanner: StopScanner, chunk: Chunk) -> None:
+        text = scanner.push(chunk.text)
+        self._inference.chunk(self.index, text, self._logprobs_of(text, chunk.logprobs))
+        if scanner.stopped:
+            # The engine missed it, or is about to stop by itself; either way no more of its text is wanted.
+            self._withheld.clear()
+            if self.call is not None:
+                self.call.cancel()
+            self._finish("stop")
+
+    def _logprobs_of(self, shown: str, logprobs: tuple[TokenLogprob, ...]) -> tuple[TokenLogprob, ...]:
+        # A token's entry goes out with the last character of its text: it must not tell what is held back or cut.
+        self._uncovered += len(shown)
+        self._withheld += logprobs
+        count = 0
+        for entry in self._withheld:
+            if len(entry.token) > self._uncovered:
+                break
+            self._uncovered -= len(entry.token)
+            count += 1
+        released = tuple(self._withheld[:count])
+        del self._withheld[:count]
+        return released
 
     def _finish(self, finish: Finish) -> None:
         if not self._done:
