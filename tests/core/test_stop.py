@@ -26,7 +26,7 @@ def scan(chunks: list[str], stops: tuple[str, ...]) -> tuple[list[str], bool]:
     return [*shown, scanner.finish()], scanner.stopped
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(chunks=CHUNKS, stops=st.lists(LETTERS, min_size=1, max_size=4).map(tuple))
 @example(chunks=["a", "b", "a"], stops=("aba", "b"))
 @example(chunks=["aba"], stops=("aba", "b"))
@@ -35,6 +35,7 @@ def test_chunks_show_what_the_whole_would(chunks: list[str], stops: tuple[str, .
     assert ("".join(shown), stopped) == naive("".join(chunks), stops)
 
 
+@settings(deadline=None)
 @given(chunks=CHUNKS, stops=st.lists(LETTERS, min_size=1, max_size=4).map(tuple))
 def test_what_was_shown_is_never_taken_back(chunks: list[str], stops: tuple[str, ...]) -> None:
     scanner = StopScanner(stops)

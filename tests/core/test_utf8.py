@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.utf8 import Utf8Joiner
@@ -32,16 +32,19 @@ HARD = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(text=st.text(), cuts=CUTS)
 def test_any_text_cut_anywhere_comes_out_the_same(text: str, cuts: list[int]) -> None:
     assert joined(pieces_of(text.encode(), cuts)) == text
 
 
+@settings(deadline=None)
 @given(data=st.binary() | HARD, cuts=CUTS)
 def test_invalid_bytes_are_replaced_as_the_whole_would_be(data: bytes, cuts: list[int]) -> None:
     assert joined(pieces_of(data, cuts)) == data.decode(errors="replace")
 
 
+@settings(deadline=None)
 @given(data=HARD)
 def test_byte_by_byte_is_no_different(data: bytes) -> None:
     assert joined([data[at : at + 1] for at in range(len(data))]) == data.decode(errors="replace")

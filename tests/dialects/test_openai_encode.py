@@ -209,7 +209,7 @@ def test_completions_whole() -> None:
 HARD_TEXT = st.text() | st.sampled_from(["data: [DONE]\n\n", "\r\n\r\n", "\u2028\u2029\x85", '"}]}', "\x00\x1b", "🙂"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(HARD_TEXT, max_size=5), model=st.text(max_size=20))
 def test_any_text_survives_the_stream_and_the_whole(texts: list[str], model: str) -> None:
     for dialect, request in (

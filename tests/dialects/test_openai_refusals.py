@@ -332,23 +332,26 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(body: bytes) -> None:
     parses(body)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json(value: Any) -> None:
     parses(dumped(value))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
 def test_any_values_in_the_fields_that_we_know(changes: dict[str, Any]) -> None:
     base: dict[str, Any] = {"model": "a", "messages": [{"role": "user", "content": "x"}], "prompt": "x"}
     parses(dumped(base | changes))
 
 
+@settings(deadline=None)
 @given(field=st.sampled_from(FIELDS), depth=st.integers(1, 3000), inner=st.sampled_from([b"1", b"9" * 25]))
 def test_any_depth_in_any_field(field: str, depth: int, inner: bytes) -> None:
     body = spliced(chat(prompt="x"), b'"%b":%b%b%b' % (field.encode(), b"[" * depth, inner, b"]" * depth))
@@ -356,7 +359,7 @@ def test_any_depth_in_any_field(field: str, depth: int, inner: bytes) -> None:
     parses(body.replace(b"[", b'{"type":').replace(b"]", b"}"))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(at=st.integers(0, 10_000), byte=st.binary(max_size=2))
 def test_a_good_body_with_a_few_bytes_changed(at: int, byte: bytes) -> None:
     body = chat(stop=["a"], temperature=0.5, response_format={"type": "text"}, stream=True, prompt="x")
