@@ -243,9 +243,7 @@ class Channel:
         return None
 
     def _all_full(self) -> str:
-        return (
-            f"all {len(self._links)} connections to {self._authority} are at their limit of streams or octets"
-        )
+        return f"all {len(self._links)} connections to {self._authority} are at their limit of streams or octets"
 
     def _admit(self) -> None:
         """Opens the calls that wait, as far as there is room; for the rest one more connection, or none."""
@@ -315,9 +313,7 @@ class Channel:
                 raise ConnectionError(connection.error)
         except (OSError, UnicodeError) as error:  # an OSError: TimeoutError, too
             self.counters.connect_failures += 1
-            self.counters.last_error = (
-                f"{type(error).__name__}: {str(error) or 'no HTTP/2 connection in time'}"
-            )
+            self.counters.last_error = f"{type(error).__name__}: {str(error) or 'no HTTP/2 connection in time'}"
             link.abort()
             return None
         except asyncio.CancelledError:

@@ -63,9 +63,7 @@ def error_name(code: int) -> str:
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """One whole frame."""
-    return b"".join(
-        (len(payload).to_bytes(3, "big"), bytes((kind, flags)), stream_id.to_bytes(4, "big"), payload)
-    )
+    return b"".join((len(payload).to_bytes(3, "big"), bytes((kind, flags)), stream_id.to_bytes(4, "big"), payload))
 
 
 def settings(values: dict[int, int]) -> bytes:

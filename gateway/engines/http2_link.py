@@ -153,6 +153,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         reason = f"{type(exc).__name__}: {exc}" if exc is not None else "closed by the replica"
+        if self.connection.draining:
+            reason += f" after {self.connection.error}"
         self.connection.fail(UNAVAILABLE, f"the connection to the replica was lost ({reason})")
         if self._timer is not None:
             self._timer.cancel()
@@ -170,7 +172,7 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         self._scheduled = False
         transport, connection = self._transport, self.connection
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         if not self._paused and connection.wants_write:
             transport.write(connection.data_to_send())
@@ -178,11 +180,10 @@ class Link(asyncio.Protocol):
             self._hang_up(transport)
 
     def _hang_up(self, transport: asyncio.Transport) -> None:
-        if not transport.is_closing():
-            transport.close()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(_CLOSE_GRACE, transport.abort)
+        transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_CLOSE_GRACE, transport.abort)
 
     # ------------------------------------------------------------------ states and time
 

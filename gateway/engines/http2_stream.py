@@ -73,9 +73,7 @@ class Stream:
                 failure = Ending(INTERNAL, "a compressed message, though no compression was offered")
                 break
             if size > max_message:
-                failure = Ending(
-                    RESOURCE_EXHAUSTED, f"a message of {size} octets; the limit is {max_message}"
-                )
+                failure = Ending(RESOURCE_EXHAUSTED, f"a message of {size} octets; the limit is {max_message}")
                 break
             end = position + 5 + size
             if len(part) < end:

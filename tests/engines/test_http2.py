@@ -53,9 +53,7 @@ class Server:
     """h2 as a gRPC server without a socket, joined to a Connection."""
 
     def __init__(self, **first_settings: int) -> None:
-        self.h2 = h2.connection.H2Connection(
-            h2.config.H2Configuration(client_side=False, header_encoding=None)
-        )
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
         self.h2.local_settings = h2.settings.Settings(
             client=False, initial_values={Codes[key.upper()]: value for key, value in first_settings.items()}
         )
@@ -96,9 +94,7 @@ class Server:
         self.h2.send_headers(stream, OK_HEADERS)
 
     def trailers(self, stream: int, status: int = 0, detail: str = "") -> None:
-        self.h2.send_headers(
-            stream, [(b"grpc-status", b"%d" % status), (b"grpc-message", detail)], end_stream=True
-        )
+        self.h2.send_headers(stream, [(b"grpc-status", b"%d" % status), (b"grpc-message", detail)], end_stream=True)
 
     def raw(self, data: bytes) -> None:
         """Octets from the server that h2 knows nothing of."""
@@ -303,9 +299,7 @@ def test_padding_and_priority_in_headers_are_skipped() -> None:
     server.run()
     block = server.h2.encoder.encode(OK_HEADERS)
     flags = wire.END_HEADERS | wire.PADDED | wire.PRIORITISED
-    server.raw(
-        wire.frame(wire.HEADERS, flags, stream, b"\x03" + b"\x00\x00\x00\x00\x10" + block + b"\x00" * 3)
-    )
+    server.raw(wire.frame(wire.HEADERS, flags, stream, b"\x03" + b"\x00\x00\x00\x00\x10" + block + b"\x00" * 3))
     server.raw(wire.frame(wire.PRIORITY, 0, stream, b"\x00\x00\x00\x00\x10"))
     server.raw(wire.frame(0xFA, 0xFF, 77, b"a frame type that nobody knows"))
     server.raw(wire.frame(wire.DATA, wire.PADDED, stream, b"\x02" + prefixed(b"a") + b"\x00\x00"))
@@ -328,9 +322,7 @@ def chopped(data: bytes, sizes: list[int]) -> list[bytes]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(MESSAGES, min_size=1, max_size=5), st.data())
-def test_messages_arrive_whole_and_in_order_however_they_are_cut_and_mixed(
-    calls: list[list[bytes]], data: Any
-) -> None:
+def test_messages_arrive_whole_and_in_order_however_they_are_cut_and_mixed(calls: list[list[bytes]], data: Any) -> None:
     server = Server()
     ears = [Ears() for _ in calls]
     streams = [server.client.open(METHOD, b"q", ear) for ear in ears]
@@ -345,9 +337,7 @@ def test_messages_arrive_whole_and_in_order_however_they_are_cut_and_mixed(
     while frames:
         stream = data.draw(st.sampled_from(sorted(frames)))
         if frames[stream]:
-            server.h2.send_data(
-                stream, frames[stream].pop(0), pad_length=data.draw(st.none() | st.integers(0, 99))
-            )
+            server.h2.send_data(stream, frames[stream].pop(0), pad_length=data.draw(st.none() | st.integers(0, 99)))
         else:
             del frames[stream]
             server.trailers(stream, stream % 17, f"end of {stream}")
@@ -483,9 +473,7 @@ def test_every_prompt_arrives_whatever_the_windows_do(sizes: list[int], data: An
     server.h2.increment_flow_control_window(10_000_000)
     server.h2.update_settings({Codes.INITIAL_WINDOW_SIZE: 2_000_000})
     server.run()
-    assert server.bodies == {
-        stream: prefixed(prompt) for stream, prompt in zip(streams, prompts, strict=True)
-    }
+    assert server.bodies == {stream: prefixed(prompt) for stream, prompt in zip(streams, prompts, strict=True)}
     assert server.ended == set(streams)
     assert server.client.unsent == 0
 
@@ -625,6 +613,18 @@ def test_a_receiver_may_open_the_next_call_from_its_end() -> None:
     server.run()
     assert first.status == 14
     assert server.bodies[3] == prefixed(b"again")
+
+
+def test_a_cancel_from_within_the_frame_that_ends_the_stream() -> None:
+    server = Server()
+    ears = Ears(lambda _: server.client.cancel(1))
+    server.client.open(METHOD, b"q", ears)
+    server.run()
+    server.headers(1)
+    server.h2.send_data(1, prefixed(b"a") + prefixed(b"b"), end_stream=True)
+    server.run()
+    assert (ears.messages, ears.ends) == ([b"a"], [])
+    assert not server.client.closed
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -794,8 +794,10 @@ def test_a_receiver_may_close_the_connection_from_within() -> None:
     for _ in range(3):
         server.h2.send_data(1, prefixed(b"a"))
     server.trailers(1)
-    server.run()
+    server.client.receive(server.h2.data_to_send() + wire.frame(wire.DATA, 0, 0, b"a breach after that"))
     assert (ears.messages, ears.ends) == ([b"a"], [(14, "enough")])
+    assert server.client.error == "enough"
+    assert server.client.data_to_send() == b""
 
 
 def test_the_repr_is_fit_for_a_log() -> None:

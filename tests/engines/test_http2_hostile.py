@@ -35,9 +35,7 @@ class Ears:
         self.ends.append((status, detail))
 
 
-def call(
-    greeting: bytes = GREETING, *, max_message: int = 1 << 20, prompt: bytes = b"q"
-) -> tuple[Connection, Ears]:
+def call(greeting: bytes = GREETING, *, max_message: int = 1 << 20, prompt: bytes = b"q") -> tuple[Connection, Ears]:
     """A connection with one call in flight, and that call's ears."""
     connection, ears = Connection(b"x:1", max_message=max_message), Ears()
     connection.initiate()
@@ -144,6 +142,13 @@ def test_a_breach_after_the_answer_has_begun_is_internal() -> None:
     assert ears.messages == [b"a"]
     assert [status for status, _ in ears.ends] == [13]
     assert connection.closed
+
+
+def test_a_whole_message_in_the_middle_of_a_header_block_is_a_breach_too() -> None:
+    connection, ears = call()
+    connection.receive(ANSWER + headers(b"", flags=0) + data(b"\x00\x00\x00\x00\x01a"))
+    assert connection.closed
+    assert ears.messages == []
 
 
 STREAM_BREACHES = {
@@ -332,9 +337,7 @@ FRAMES = st.builds(
     st.sampled_from([0, 1, 4, 5, 8, 9, 12, 13, 0x20, 0x24, 0x2C, 0xFF]),
     st.sampled_from([0, 1, 1, 1, 2, 3, 3, 5, 2**31 - 1]),
     st.binary(max_size=40)
-    | st.sampled_from(
-        [bytes(4), bytes(8), OK_BLOCK, b"\x88", b"\x00\x0bgrpc-status\x010", b"\x00\x00\x00\x00\x01a"]
-    )
+    | st.sampled_from([bytes(4), bytes(8), OK_BLOCK, b"\x88", b"\x00\x0bgrpc-status\x010", b"\x00\x00\x00\x00\x01a"])
     | st.integers(0, 2**32 - 1).map(lambda n: n.to_bytes(4, "big")),
 )
 OCTETS = st.lists(FRAMES | st.just(ANSWER) | st.binary(max_size=30), max_size=12).map(b"".join)
