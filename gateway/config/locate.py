@@ -27,11 +27,14 @@ _END = {
     "'": re.compile(r"[^'\n]*'"),
 }
 
+_DEEPEST = 16  # a config has seven levels; without an end, a.a.a.… would cost the square of its length
+
 
 def locate(text: str) -> dict[KeyPath, int]:
     """The line of every table, key and array element of a TOML text; parents stand where first named.
 
-    An element of an array, and each table of an array of tables, has its index as an int in the path.
+    An element of an array, and each table of an array of tables, has its index as an int in the path. What
+    lies deeper than 16 levels has no entry of its own.
     """
     return _Scanner(text).run()
 
@@ -64,12 +67,12 @@ class _Scanner:
         path: KeyPath = ()
         parts = self.key()
         for index, part in enumerate(parts):
-            path += (part,)
+            path = _deeper(path, part)
             self.lines.setdefault(path, line)
             if array and index == len(parts) - 1:
                 self.tables[path] = self.tables.get(path, 0) + 1
             if path in self.tables:
-                path += (self.tables[path] - 1,)
+                path = _deeper(path, self.tables[path] - 1)
         self.lines[path] = line  # where the table itself begins, though a child may have named it before
         return path
 
@@ -78,7 +81,7 @@ class _Scanner:
         line = self.line()
         path = table
         for part in self.key():
-            path += (part,)
+            path = _deeper(path, part)
             self.lines.setdefault(path, line)
         self.skip(_SPACE)
         if self.peek("="):
@@ -120,8 +123,9 @@ class _Scanner:
         while self.skip(_BLANK) < len(self.text) and not self.peek(close):
             before = self.at
             if close == "]":
-                self.lines[(*path, index)] = self.line()
-                self.value((*path, index))
+                element = _deeper(path, index)
+                self.lines.setdefault(element, self.line())
+                self.value(element)
                 index += 1
             else:
                 self.pair(path)
@@ -151,6 +155,10 @@ class _Scanner:
         self.number += self.text.count("\n", self.counted, self.at)
         self.counted = self.at
         return self.number
+
+
+def _deeper(path: KeyPath, part: str | int) -> KeyPath:
+    return (*path, part) if len(path) < _DEEPEST else path
 
 
 def _unquote(literal: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from gateway.config.locate import locate
 from gateway.config.problem import ConfigError, KeyPath, Problem
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 MAKE_ONE = (
     "write one with `python -m gateway.config.default > penstock.toml`, "
     "or leave --config out to serve the built-in default"
@@ -60,7 +60,7 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     try:
         return tomllib.loads(text), locate(text)
     except RecursionError:
-        raise _syntax(name, 0, 0, "is nested too deeply", "a config needs five levels") from None
+        raise _syntax(name, 0, 0, "is nested too deeply", "a config needs seven levels") from None
     except ValueError as error:  # TOMLDecodeError, or Python's own for an integer of thousands of digits
         message = str(error)
         place = _PLACE.search(message)

@@ -113,7 +113,7 @@ BYTES = [
     (b"\xfe\xff\x00a", 1, 1, "is not UTF-8"),
     (b"a = 1\x00", 1, 6, "is not TOML"),
     (b"\x00" * 2000, 1, 1, "is not TOML"),
-    (b"#" * (1 << 20) + b"#", 0, 0, "is larger than 1048576 bytes"),
+    (b"#" * (1 << 18) + b"#", 0, 0, "is larger than 262144 bytes"),
 ]
 
 

@@ -91,6 +91,13 @@ def test_line_breaks_inside_inline_tables_as_toml_1_1_allows() -> None:
     }
 
 
+def test_depth_is_bounded() -> None:
+    lines = locate("a" + ".a" * 2000 + " = 1\nb = 2")
+    assert len(lines) == 17
+    assert lines[("a",) * 16] == 1
+    assert lines[("b",)] == 2
+
+
 @given(st.text(alphabet="ab.=[]{}\"'\\#, \n\t1-", max_size=60))
 def test_never_raises_and_always_ends(text: str) -> None:
     assert all(1 <= line <= text.count("\n") + 1 for line in locate(text).values())
