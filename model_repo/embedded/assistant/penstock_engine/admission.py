@@ -153,9 +153,7 @@ def _guide(tensors: Tensors) -> Guide | None:
     if not text:
         raise RequestError(f"guided_decoding_guide is empty; {kind} needs one")
     if len(text.encode()) > MAX_GUIDE_BYTES:
-        raise RequestError(
-            f"guided_decoding_guide has {len(text.encode())} bytes; {MAX_GUIDE_BYTES} are allowed"
-        )
+        raise RequestError(f"guided_decoding_guide has {len(text.encode())} bytes; {MAX_GUIDE_BYTES} are allowed")
     return Guide(_GUIDES[kind], text)
 
 

@@ -23,8 +23,9 @@ import openvino
 import openvino_genai as genai
 
 from penstock_engine.admission import Prompt, RequestError, Tensors, read_prompt, refuse_oversized, room_for
+from penstock_engine.events import Events
 from penstock_engine.guides import Guide, GuideChecker
-from penstock_engine.replies import Reply
+from penstock_engine.replies import FailureKind, Reply
 from penstock_engine.sampling import generation_config
 from penstock_engine.sequence import Finish, Sequence
 from penstock_engine.settings import ModelFacts, Settings
@@ -56,7 +57,12 @@ class EngineLoop:
     """
 
     def __init__(
-        self, settings: Settings, facts: ModelFacts, python: str, log: Callable[[str], None]
+        self,
+        settings: Settings,
+        facts: ModelFacts,
+        python: str,
+        events: Events,
+        log: Callable[[str], None],
     ) -> None:
         """Load the model; raises what GenAI raises if it can't.
 
@@ -67,6 +73,7 @@ class EngineLoop:
         self.counts: Counter[str] = Counter()
         self._settings = settings
         self._facts = facts
+        self._events = events
         self._log = log
         self._pipeline = self._load()
         self.tokenizer = load_tokenizer(settings.folder, self._pipeline.get_tokenizer)
@@ -105,6 +112,7 @@ class EngineLoop:
         return genai.ContinuousBatchingPipeline(str(self._settings.model_path), scheduler, "CPU", _PROPERTIES)
 
     def _run(self) -> None:
+        self._warm_up()
         while True:
             with self._wake:
                 while not self._has_work():
@@ -116,26 +124,40 @@ class EngineLoop:
                 arrived, judged = list(self._arrived), list(self._judged)
                 self._arrived.clear()
                 self._judged.clear()
-            for tensors, reply in arrived:
-                self._admit(tensors, reply)
-            for key, wrong in judged:
-                self._start_guided(key, wrong)
-            if self._pipeline.has_non_finished_requests():
-                self._step()
-            now = time.monotonic()
-            self._drop_cancelled(now)
-            self._deliver(now)
+            try:
+                self._turn(arrived, judged)
+            except Exception as exc:  # without this thread every later request would wait for ever
+                self._log(f"engine turn failed: {exc!r}")
+                self._fail_all("the engine failed; the request can be sent again", "internal")
         self._fail_all(_STOPPING, "unavailable")
         for _, reply in self._arrived:
             reply.fail(_STOPPING, "unavailable")
 
+    def _turn(self, arrived: list[tuple[Tensors, Reply]], judged: list[tuple[int, str]]) -> None:
+        for tensors, reply in arrived:
+            self._admit(tensors, reply)
+        for key, wrong in judged:
+            self._start_guided(key, wrong)
+        if self._pipeline.has_non_finished_requests():
+            self._step()
+        now = time.monotonic()
+        self._drop_cancelled(now)
+        self._deliver(now)
+
+    def _warm_up(self) -> None:
+        """Answer nobody once: the first inference takes a tenth of a second longer than all others."""
+        config = generation_config(Prompt("", max_tokens=2), 2, frozenset())
+        handle = self._pipeline.add_request(0, openvino.Tensor(np.zeros((1, 8), np.int64)), config)
+        while self._pipeline.has_non_finished_requests():
+            self._pipeline.step()
+        handle.stop()
+
     def _has_work(self) -> bool:
-        return bool(
-            self._closing or self._arrived or self._judged or self._pipeline.has_non_finished_requests()
-        )
+        return bool(self._closing or self._arrived or self._judged or self._pipeline.has_non_finished_requests())
 
     def _admit(self, tensors: Tensors, reply: Reply) -> None:
         self.counts["requests"] += 1
+        self._events.write("started", reply.request_id)
         try:
             running = self._prepare(tensors, reply)
             key = next(self._ids)
@@ -144,12 +166,9 @@ class EngineLoop:
                 self._start(key, running)
             self._running[key] = running
         except RequestError as exc:
-            self.counts["refused"] += 1
-            reply.fail(str(exc), "invalid")
+            self._refuse(reply, str(exc), "invalid")
         except Exception as exc:  # whatever one request does must not end the others
-            self.counts["failed"] += 1
-            self._log(f"request failed at admission: {exc!r}")
-            reply.fail("the engine could not take the request", "internal")
+            self._fail(reply, "take the request", exc)
         else:
             if running.handle is None and guide is not None:
                 self._try_guide(key, guide)
@@ -162,9 +181,7 @@ class EngineLoop:
         eos_ids = self._eos_ids
         if prompt.end_id is not None:
             eos_ids = frozenset({prompt.end_id} if prompt.end_id >= 0 else ())
-        sequence = Sequence(
-            prompt, len(tokens), eos_ids, self.tokenizer.detokenizer(), self.tokenizer.token_bytes
-        )
+        sequence = Sequence(prompt, len(tokens), eos_ids, self.tokenizer.detokenizer(), self.tokenizer.token_bytes)
         self.counts["tokens in"] += len(tokens)
         return _Running(sequence, reply, tokens, room, poll_at=time.monotonic() + CANCEL_POLL_S)
 
@@ -190,23 +207,19 @@ class EngineLoop:
             return  # cancelled meanwhile
         if wrong:
             del self._running[key]
-            self.counts["refused"] += 1
-            running.reply.fail(f"guided_decoding_guide is refused: {wrong}", "invalid")
+            self._refuse(running.reply, f"guided_decoding_guide is refused: {wrong}", "invalid")
             return
         try:
             self._start(key, running)
         except Exception as exc:  # as in _admit
             del self._running[key]
-            self.counts["failed"] += 1
-            self._log(f"request failed at admission: {exc!r}")
-            running.reply.fail("the engine could not take the request", "internal")
+            self._fail(running.reply, "take the request", exc)
 
     def _step(self) -> None:
         try:
             self._pipeline.step()
         except RuntimeError as exc:
             self._log(f"engine step failed, ending {len(self._running)} requests: {exc}")
-            self.counts["failed"] += len(self._running)
             self._fail_all("the engine failed in a step; the request can be sent again", "internal")
             self._recover()
 
@@ -219,10 +232,23 @@ class EngineLoop:
             self._log(f"engine did not recover, loading the model again: {exc}")
             self._pipeline = self._load()
 
-    def _fail_all(self, message: str, kind: Any) -> None:
+    def _refuse(self, reply: Reply, message: str, kind: FailureKind) -> None:
+        self.counts["refused"] += 1
+        self._events.write("failed", reply.request_id)
+        reply.fail(message, kind)
+
+    def _fail(self, reply: Reply, what: str, exc: Exception) -> None:
+        self.counts["failed"] += 1
+        self._events.write("failed", reply.request_id)
+        self._log(f"the engine could not {what}: {exc!r}")
+        reply.fail(f"the engine could not {what}", "internal")
+
+    def _fail_all(self, message: str, kind: FailureKind) -> None:
         for running in self._running.values():
             if running.handle is not None:
                 running.handle.cancel()
+            self.counts["failed"] += 1
+            self._events.write("failed", running.reply.request_id)
             running.reply.fail(message, kind)
         self._running.clear()
 
@@ -243,11 +269,9 @@ class EngineLoop:
             try:
                 self._deliver_one(key, running, now)
             except Exception as exc:  # as in _admit
-                self.counts["failed"] += 1
-                self._log(f"request failed in delivery: {exc!r}")
                 running.handle.cancel()
-                self._running.pop(key, None)
-                running.reply.fail("the engine could not deliver the answer", "internal")
+                if self._running.pop(key, None) is not None:
+                    self._fail(running.reply, "deliver the answer", exc)
 
     def _deliver_one(self, key: int, running: _Running, now: float) -> None:
         handle, sequence = running.handle, running.sequence
@@ -259,8 +283,7 @@ class EngineLoop:
                 reason = output.finish_reason
         if status == genai.GenerationStatus.IGNORED:
             del self._running[key]
-            self.counts["refused"] += 1
-            running.reply.fail("the request needs more KV cache than there is", "unavailable")
+            self._refuse(running.reply, "the request needs more KV cache than there is", "unavailable")
         elif sequence.finish is not None:
             handle.stop()
             self._end(key, running, sequence.finish)
@@ -277,4 +300,10 @@ class EngineLoop:
         sequence.end(finish)
         self.counts[finish] += 1
         self.counts["tokens out"] += sequence.output_tokens
+        self._events.write(
+            "cancelled" if finish == "cancelled" else "finished",
+            running.reply.request_id,
+            how=finish,
+            tokens=sequence.output_tokens,
+        )
         running.reply.finish(sequence.take(), sequence)

@@ -12,6 +12,10 @@ FailureKind = Literal["invalid", "unavailable", "internal"]
 class Reply(Protocol):
     """Where the answer to one request goes. After `finish` or `fail`, call nothing."""
 
+    @property
+    def request_id(self) -> str:
+        """The client's id for the request; may be empty."""
+
     def send(self, delta: Delta, sequence: Sequence) -> None:
         """Send a part of the answer."""
 

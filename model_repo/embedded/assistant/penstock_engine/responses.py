@@ -25,8 +25,9 @@ _CODES = {"invalid": "INVALID_ARG", "unavailable": "UNAVAILABLE", "internal": "I
 class TritonReply:
     """A `Reply` over one Triton response sender."""
 
-    def __init__(self, sender: Any) -> None:
+    def __init__(self, sender: Any, request_id: str) -> None:
         self._sender = sender
+        self.request_id = request_id
 
     def send(self, delta: Delta, sequence: Sequence) -> None:
         """See `Reply.send`."""

@@ -12,6 +12,7 @@ from typing import Any
 import triton_python_backend_utils as pb
 
 from penstock_engine.admission import Tensors
+from penstock_engine.events import Events
 from penstock_engine.loop import EngineLoop
 from penstock_engine.responses import TritonReply
 from penstock_engine.settings import ModelFacts, Settings
@@ -29,12 +30,13 @@ class TritonPythonModel:
         sys.setswitchinterval(_GIL_SHARE_S)
         config = json.loads(args["model_config"])
         self._name = f"{args['model_name']} version {args['model_version']}"
+        events = Events(f"{args['model_name']}:{args['model_version']}")
         self._inputs = [tensor["name"] for tensor in config["input"]]
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         version_dir = Path(args["model_repository"]) / args["model_version"]
         settings = Settings.read(parameters, version_dir)
         facts = ModelFacts.read(settings)
-        self._engine = EngineLoop(settings, facts, _interpreter(), self._log)
+        self._engine = EngineLoop(settings, facts, _interpreter(), events, self._log)
         self._log(
             f"ready in {time.monotonic() - began:.2f} s: {settings.model_path.name},"
             f" context {facts.context}, {self._engine.tokenizer}"
@@ -42,9 +44,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> None:
         """Queue the requests; their answers go through their response senders."""
-        self._engine.submit(
-            [(self._copy(request), TritonReply(request.get_response_sender())) for request in requests]
-        )
+        self._engine.submit([(self._copy(request), _reply(request)) for request in requests])
 
     def finalize(self) -> None:
         """End the engine's threads and processes, and log what they did."""
@@ -59,6 +59,10 @@ class TritonPythonModel:
 
     def _log(self, line: str) -> None:
         pb.Logger.log_info(f"{self._name}: {line}")
+
+
+def _reply(request: Any) -> TritonReply:
+    return TritonReply(request.get_response_sender(), request.request_id())
 
 
 def _interpreter() -> str:
