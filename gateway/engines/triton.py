@@ -36,9 +36,7 @@ def parse_url(url: str) -> tuple[str, int]:
     if not mark:
         scheme, rest = "grpc", url
     if scheme != "grpc":
-        raise ValueError(
-            f"'{url}': the engine speaks plain gRPC; write grpc://host:port, and leave TLS to a proxy"
-        )
+        raise ValueError(f"'{url}': the engine speaks plain gRPC; write grpc://host:port, and leave TLS to a proxy")
     host, colon, port = rest.rstrip("/").rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -89,9 +87,7 @@ class TritonEngine:
             return Readiness(False, "the engine was not started")
         known = self._models.readiness(version)
         if known.ready and not self._channel.ready:
-            return Readiness(
-                False, f"no connection to Triton at {self.where}", known.contract, known.features
-            )
+            return Readiness(False, f"no connection to Triton at {self.where}", known.contract, known.features)
         return known
 
     def call(self, version: Version, job: Job, listener: Listener) -> TritonCall:
@@ -106,16 +102,12 @@ class TritonEngine:
             check(binding, job.sampling, job.guide, version.label)
             message = binding.encode(job)
             call.read_with(binding.reader(job))
-            call.begin(
-                self._channel.call(STREAM_INFER, message, call, timeout=job.timeout, metadata=job.metadata)
-            )
+            call.begin(self._channel.call(STREAM_INFER, message, call, timeout=job.timeout, metadata=job.metadata))
         except PenstockError as error:
             asyncio.get_running_loop().call_soon(call.fail, error)
         except ValueError:  # the channel's word for metadata that HTTP/2 cannot carry
             logger.exception("job %s could not be sent", job.id)
-            asyncio.get_running_loop().call_soon(
-                call.fail, Internal("The request could not be sent to the engine.")
-            )
+            asyncio.get_running_loop().call_soon(call.fail, Internal("The request could not be sent to the engine."))
         return call
 
     async def close(self) -> None:

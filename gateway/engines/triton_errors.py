@@ -61,7 +61,7 @@ _BAD_VALUE = re.compile(
     r"|too (long|large|big|small|many|few|short|high|low)|carries one)\b",
     re.IGNORECASE,
 )
-_PREFIX = re.compile(r"^(\[request id: [^\]]*\]|error generating request:|\s|:)+", re.IGNORECASE)
+_PREFIX = re.compile(r"^(\[request id: [^\]]*\]|error generating request:|in ensemble '[^']*',|\s|:)+", re.IGNORECASE)
 _CANCELLED = re.compile(r"cancel", re.IGNORECASE)
 
 

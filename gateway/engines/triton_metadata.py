@@ -57,9 +57,7 @@ class MetadataClient:
         request = service_pb2.ModelReadyRequest(name=model, version=version)
         ready = await self._ask(self._stub.ModelReady, request, model, version)
         if not ready.ready:
-            raise NotReady(
-                f"{_named(model, version)} is not ready on Triton at {self._where}: not loaded, or not there"
-            )
+            raise NotReady(await self._why(model, version))
         return await self.describe(model, version)
 
     async def describe(self, model: str, version: str = "") -> ModelInterface:
@@ -67,6 +65,23 @@ class MetadataClient:
         request = service_pb2.ModelConfigRequest(name=model, version=version)
         answer = await self._ask(self._stub.ModelConfig, request, model, version)
         return read_interface(answer.config, version)
+
+    async def _why(self, model: str, version: str) -> str:
+        # The index of the repository knows what is there, and why it was not loaded.
+        named, where = _named(model, version), self._where
+        try:
+            index = await self._ask(self._stub.RepositoryIndex, service_pb2.RepositoryIndexRequest(), model, version)
+        except NotReady:  # some operators lock this call: then it is only known that the model isn't ready
+            return f"{named} is not ready on Triton at {where}"
+        found = [entry for entry in index.models if entry.name == model]
+        if not found:
+            return f"Triton at {where} has no {_named(model, '')}"
+        states = {entry.version: f"{entry.state.lower() or 'not loaded'}: {entry.reason}" for entry in found}
+        if version and version not in states:
+            versions = ", ".join(filter(None, states)) or "none"
+            return f"Triton at {where} has no {named}; its versions are {versions}"
+        state = states[version] if version else "; ".join(states.values())
+        return f"{named} is not ready on Triton at {where}: {state.rstrip(': ')}"
 
     async def close(self) -> None:
         await self._channel.close()
@@ -82,9 +97,7 @@ class MetadataClient:
         if code is grpc.StatusCode.UNAVAILABLE and "unknown model" not in details:
             return NotReady(f"Triton at {where} cannot be reached", server=True)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return NotReady(
-                f"Triton at {where} did not answer within {_TIMEOUT:g} s", server=True, silent=True
-            )
+            return NotReady(f"Triton at {where} did not answer within {_TIMEOUT:g} s", server=True, silent=True)
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return NotReady(f"the server at {where} is no Triton server", server=True)
         line = details.split("\n", 1)[0][:200]

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
@@ -76,11 +77,7 @@ class ModelTable:
     def served(self, version: Version) -> Served | None:
         """What serves the version now, or None."""
         served = self._served.get(_key(version))
-        return (
-            served
-            if served is not None and (served.version is version or served.version == version)
-            else None
-        )
+        return served if served is not None and (served.version is version or served.version == version) else None
 
     def readiness(self, version: Version) -> Readiness:
         served = self.served(version)
@@ -99,17 +96,16 @@ class ModelTable:
         pause = _FIRST_PAUSE
         while True:
             complete = await self.look()
-            pause = self._interval if complete else min(pause * 2, self._interval)
-            if complete:
-                pause_now, pause = pause, _FIRST_PAUSE
-            else:
-                pause_now = pause
-            try:
-                async with asyncio.timeout(pause_now * self._rng.uniform(0.5, 1.0)):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-            self._wake.clear()
+            await self._rest(self._interval if complete else pause)
+            pause = _FIRST_PAUSE if complete else min(pause * 2, self._interval)
+
+    async def _rest(self, seconds: float) -> None:
+        spread = self._rng.uniform(0.5, 1.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds * spread):
+                await self._wake.wait()
+                await asyncio.sleep(_FIRST_PAUSE * spread)  # a thousand jobs may fail at once: one look for all
+        self._wake.clear()
 
     async def look(self) -> bool:
         """One round over all versions; True if all can be served. Errors become reasons."""

@@ -257,7 +257,7 @@ LLMAPI_PLAIN = {
         ),
         ({"top_p": 1.0}, {}, {"top_p": 1.0}, {"top_p": 1.0}),
         # a temperature alone changes nothing in TensorRT-LLM
-        ({"temperature": 0.5}, {"temperature": 0.5}, {"temperature": 0.5, "top_p": 1.0}, {"temperature": 0.5, "top_p": 1.0}),
+        ({"temperature": 0.5}, {"temperature": 0.5}, *[{"temperature": 0.5, "top_p": 1.0}] * 2),
         ({"temperature": 0.5, "top_k": 7}, *[{"temperature": 0.5, "top_k": 7}] * 3),
         ({"temperature": 0.5, "top_p": 0.25}, *[{"temperature": 0.5, "top_p": 0.25}] * 3),
         # greedy, whatever else was asked of the draw
@@ -270,7 +270,10 @@ LLMAPI_PLAIN = {
         ),
         ({"seed": 5}, *[{"seed": 5}] * 3),
         ({"seed": -1}, *[{"seed": 2**64 - 1}] * 3),
-        ({"frequency_penalty": -2.0, "presence_penalty": 1.5}, *[{"frequency_penalty": -2.0, "presence_penalty": 1.5}] * 3),
+        (
+            {"frequency_penalty": -2.0, "presence_penalty": 1.5},
+            *[{"frequency_penalty": -2.0, "presence_penalty": 1.5}] * 3,
+        ),
         ({"min_tokens": 3, "repetition_penalty": 1.5}, *[{"min_tokens": 3, "repetition_penalty": 1.5}] * 2, None),
         ({"stop": ("\n", "é")}, *[{"stop_words": ["\n", "é"]}] * 2, {}),
         ({"logprobs": True}, *[{"return_log_probs": True}] * 2, None),
@@ -388,8 +391,8 @@ def test_what_a_model_cannot_honour_is_refused_by_name(sampling: Any, guide: Gui
 def test_what_changes_nothing_is_no_request() -> None:
     bare = without(ENSEMBLE, *(name for name, spec in STOCK_INPUTS.items() if spec.optional))
     neutral = Sampling(
-        max_tokens=5, min_tokens=0, top_p=1.0, top_k=0, presence_penalty=0.0, frequency_penalty=0.0, repetition_penalty=1.0,
-        stop=("x",),
+        max_tokens=5, min_tokens=0, top_p=1.0, top_k=0, presence_penalty=0.0, frequency_penalty=0.0,
+        repetition_penalty=1.0, stop=("x",),
     )  # fmt: skip
     check(bound(bare), neutral, None, "chat@v1")
     assert asked(neutral) == []
@@ -404,9 +407,7 @@ def test_greedy_needs_a_way_to_be_greedy() -> None:
 def test_a_seeded_version_needs_a_seed_input() -> None:
     seeded = replace(VERSION, determinism="seeded")
     bound(ENSEMBLE, seeded)
-    with pytest.raises(
-        BindError, match="chat@v1 is 'seeded', but its model .*has no seed input"
-    ):
+    with pytest.raises(BindError, match=r"chat@v1 is 'seeded', but its model .*has no seed input"):
         bound(without(ENSEMBLE, "seed"), seeded)
 
 

@@ -75,7 +75,7 @@ def test_messages(text: str, error: type[PenstockError]) -> None:
 
 
 def test_a_refused_value_is_shown_by_its_first_line() -> None:
-    told = of_message("[request id: 7] top_p must be in (0, 1], not 7\nsecond line", "m")
+    told = of_message("in ensemble 'e', [request id: 7] top_p must be in (0, 1], not 7\nsecond line", "m")
     assert told.message == "The model 'm' refused the request: top_p must be in (0, 1], not 7"
     assert len(of_message("invalid " + "x" * 5000, "m").message) < 400
 

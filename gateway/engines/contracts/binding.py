@@ -78,9 +78,7 @@ class Contract(Protocol):
     def companions(self, interface: ModelInterface) -> tuple[str, ...]:
         """Other models whose interfaces `bind` wants to see, where the server has them."""
 
-    def bind(
-        self, interface: ModelInterface, version: Version, companions: Mapping[str, ModelInterface]
-    ) -> Binding:
+    def bind(self, interface: ModelInterface, version: Version, companions: Mapping[str, ModelInterface]) -> Binding:
         """Errors: BindError where the model cannot serve the version."""
 
 
@@ -128,7 +126,6 @@ def check(binding: Binding, sampling: Sampling, guide: Guide | None, label: str)
 
 def _unsupported(binding: Binding, param: str, what: str, label: str) -> Unsupported:
     return Unsupported(
-        f"{label} does not support {what}: its model '{binding.model}' ({binding.contract}) "
-        "cannot honour it.",
+        f"{label} does not support {what}: its model '{binding.model}' ({binding.contract}) cannot honour it.",
         param=param,
     )

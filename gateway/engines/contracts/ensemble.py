@@ -27,20 +27,14 @@ ALWAYS_TRUE = ("exclude_input", "return_input_tokens", "return_output_tokens")
 
 def declares(interface: ModelInterface, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> bool:
     """Whether the model has all of these tensors."""
-    return all(name in interface.inputs for name in inputs) and all(
-        name in interface.outputs for name in outputs
-    )
+    return all(name in interface.inputs for name in inputs) and all(name in interface.outputs for name in outputs)
 
 
 def features_of(interface: ModelInterface, inputs: Inputs) -> set[str]:
     """What the declared tensors allow. Log-probabilities come per response: without streaming they would be
     one number for the whole answer, which is not the feature."""
     features = inputs.sampling_features()
-    if (
-        interface.streams
-        and inputs.get("return_logprobs") is not None
-        and "output_log_probs" in interface.outputs
-    ):
+    if interface.streams and inputs.get("return_logprobs") is not None and "output_log_probs" in interface.outputs:
         features.add("logprobs")
     if inputs.get("guide_type") is not None and inputs.get("guide") is not None:
         features.update(GUIDE_FEATURES)

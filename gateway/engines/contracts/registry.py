@@ -37,7 +37,6 @@ def bind(interface: ModelInterface, version: Version, companions: Mapping[str, M
     binding = find_contract(interface).bind(interface, version, companions)
     if version.determinism == "seeded" and "seed" not in binding.features:
         raise BindError(
-            f"{version.label} is 'seeded', but its model '{interface.name}' ({binding.contract}) "
-            "has no seed input"
+            f"{version.label} is 'seeded', but its model '{interface.name}' ({binding.contract}) has no seed input"
         )
     return binding

@@ -104,8 +104,7 @@ class RequestEncoder:
         missing = [name for name, spec in interface.inputs.items() if not spec.optional and name not in sent]
         if missing:
             raise BindError(
-                f"model '{interface.name}' requires inputs that the gateway does not send: "
-                + ", ".join(missing)
+                f"model '{interface.name}' requires inputs that the gateway does not send: " + ", ".join(missing)
             )
 
     def max_tokens(self, sampling: Sampling) -> int:
@@ -156,11 +155,7 @@ class RequestEncoder:
             if self._greedy is not None:
                 headers.append(self._greedy[0])
                 values.append(self._greedy[1])
-        elif (
-            closed
-            and self._open is not None
-            and (sampling.temperature is not None or sampling.top_p is not None)
-        ):
+        elif closed and self._open is not None and (sampling.temperature is not None or sampling.top_p is not None):
             headers.append(self._open[0])
             values.append(self._open[1])
 

@@ -96,9 +96,7 @@ class DetectingText:
             self._mode.cumulative = False
             self._decided = joiner = Utf8Joiner()
             text = "".join(map(joiner.push, self._pieces))
-            return (
-                text[len(self._shown) :] if text.startswith(self._shown) else data.decode("utf-8", "replace")
-            )
+            return text[len(self._shown) :] if text.startswith(self._shown) else data.decode("utf-8", "replace")
         if len(stable) >= _EVIDENCE and len(data) > len(stable):
             self._mode.cumulative = True
             self._decided = self._guess

@@ -63,11 +63,7 @@ class TrtllmEnsemble:
         )
         engine = self._engine(interface, companions)
         features = features_of(interface, inputs)
-        if (
-            engine is not None
-            and _GUIDE_BACKEND in engine.parameters
-            and not engine.parameter(_GUIDE_BACKEND)
-        ):
+        if engine is not None and _GUIDE_BACKEND in engine.parameters and not engine.parameter(_GUIDE_BACKEND):
             features.difference_update(GUIDE_FEATURES)
         excludes = "exclude_input_in_output" in interface.inputs
         cumulative = interface.flag("accumulate_tokens")
@@ -82,9 +78,7 @@ class TrtllmEnsemble:
             stop=_stop_request(engine) if engine is not None else None,
         )
 
-    def _engine(
-        self, interface: ModelInterface, companions: Mapping[str, ModelInterface]
-    ) -> ModelInterface | None:
+    def _engine(self, interface: ModelInterface, companions: Mapping[str, ModelInterface]) -> ModelInterface | None:
         # The first that takes a stop request.
         for name in self.companions(interface):
             engine = companions.get(name)
