@@ -13,7 +13,7 @@ from random import Random
 
 import torch
 from corpus import mix
-from corpus.sample import BOS, EOS, PAD, Sample
+from corpus.sample import BOS, EOS, Sample
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -37,14 +37,14 @@ class Encoder:
 
     def __init__(self, path: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(path))
-        self._id = {token: self._tokenizer.token_to_id(token) for token in (PAD, BOS, EOS)}
+        self._id = self._tokenizer.get_vocab()
 
     def encode(self, sample: Sample) -> tuple[list[int], list[bool]]:
         """Token ids, and which of them the assistant says."""
         ids, said = [self._id[BOS]], [False]
         for message in sample.messages:
             text = self._tokenizer.encode(message.content, add_special_tokens=False).ids
-            ids += [self._tokenizer.token_to_id(f"<|{message.role}|>"), *text, self._id[EOS]]
+            ids += [self._id[f"<|{message.role}|>"], *text, self._id[EOS]]
             said += [False] + [message.role == "assistant"] * (len(text) + 1)
         return ids, said
 

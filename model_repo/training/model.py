@@ -60,10 +60,10 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         weights = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
         mixed = F.linear(x, weights).view(batch, length, -1, self.head_dim).transpose(1, 2)
-        turned, v = mixed.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
+        turned, v = torch.split_with_sizes(mixed, [self.heads + self.kv_heads, self.kv_heads], dim=1)
         left, right = turned.chunk(2, dim=-1)
         turned = torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)
-        q, k = turned.split([self.heads, self.kv_heads], dim=1)
+        q, k = torch.split_with_sizes(turned, [self.heads, self.kv_heads], dim=1)
         groups = self.heads // self.kv_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -19,12 +19,13 @@ def orthogonalise(gradient: Tensor, steps: int = 5) -> Tensor:
     """Newton-Schulz iteration: (n, rows, columns) → the nearest semi-orthogonal matrices, roughly."""
     a, b, c = _QUINTIC
     tall = gradient.shape[-2] > gradient.shape[-1]
-    x = gradient.mT if tall else gradient
+    x: Tensor = gradient.mT if tall else gradient
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         square = x @ x.mT
         x = a * x + (b * square + c * (square @ square)) @ x
-    return x.mT if tall else x
+    out: Tensor = x.mT if tall else x
+    return out
 
 
 class Muon:

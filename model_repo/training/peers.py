@@ -43,4 +43,4 @@ def run_together(work: Callable[[Peers], None], count: int) -> None:
     """Runs ``work`` in ``count`` processes that meet through a file."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with TemporaryDirectory() as folder:
-        mp.spawn(_enter, (count, str(Path(folder) / "meeting"), work), nprocs=count)  # type: ignore[no-untyped-call]
+        mp.spawn(_enter, (count, str(Path(folder) / "meeting"), work), nprocs=count)  # type: ignore[attr-defined, no-untyped-call]

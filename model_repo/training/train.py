@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 import torch
 import torch.nn.functional as F
+import circuits
 from batches import Batch, Encoder, batches
 from corpus import mix
 from model import Llama, ModelShape
@@ -81,7 +82,7 @@ class Trainer:
         flat = torch.cat([counts, *(g.flatten() for g in gradients)])
         self.peers.add_up(flat)
         weight, tokens, answer_tokens = flat[:3].tolist()
-        spots = flat[3:].div_(weight).split([g.numel() for g in gradients])
+        spots = torch.split_with_sizes(flat[3:].div_(weight), [g.numel() for g in gradients])
         for gradient, spot in zip(gradients, spots, strict=True):
             gradient.copy_(spot.view_as(gradient))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -171,6 +172,7 @@ def work(peers: Peers, options: argparse.Namespace) -> None:
     """What each process does: the same weights, its own batches."""
     torch.manual_seed(options.seed)
     trainer = Trainer(peers, options.muon_lr, options.adam_lr)
+    circuits.install(trainer.model)
     if options.origin:
         trainer.load(options.origin)
     train(trainer, options)
