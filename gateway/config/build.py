@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gateway.config.problem import KeyPath, Report, found_words, quoted
+from gateway.config.problem import KeyPath, Report, dotted, found_words, quoted
 from gateway.config.settings import Address, EngineConfig, ServerConfig
 from gateway.config.site import Site, read_sources
 from gateway.config.template import Template, TemplateError, check_template, is_inline, read_template
@@ -77,12 +77,11 @@ def _split(
     """Version → weight for every version, 0 for those that the split leaves out."""
     if given is None:
         if len(versions) > 1:
-            shares = ", ".join(f"{version} = {90 if index == 0 else 10}" for index, version in enumerate(versions))
-            report.add(
-                at,
-                f"there are {len(versions)} versions and no split",
-                f"add a split, such as split = {{ {shares} }}",
+            shares = ", ".join(
+                f"{dotted((version,))} = {10 if index else 90}" for index, version in enumerate(versions)
             )
+            says = f"there are {len(versions)} versions and no split"
+            report.add(at, says, f"add a split, such as split = {{ {shares} }}")
         return dict.fromkeys(versions, 1.0)
     for version in given:
         if version not in versions and versions:
@@ -100,7 +99,7 @@ def _version(endpoint: str, name: str, given: Given, site: Site, report: Report)
     for key in ("max_tokens", "temperature"):
         asked, most = defaults.get(key, -math.inf), getattr(ceiling, key)
         if asked > most:
-            says = f"found {asked:g}, above what limits.{key} allows ({most:g})"
+            says = f"found {asked}, above what limits.{key} allows ({most})"
             report.add((*at, "defaults", key), says, "lower the default or raise the limit", found_words(asked))
     template = _template(given, site, at, report)
     return Version(
@@ -143,10 +142,8 @@ def _template(given: Given, site: Site, at: KeyPath, report: Report) -> Template
             template = read_template(site.folder / value)
             if not template.source:
                 raise TemplateError(f"{site.folder / value} holds no chat template", "name a file that does")
-            template = Template(
-                template.source,
-                tuple(sorted({**dict(brought.variables), **dict(template.variables)}.items())),
-            )
+            variables = dict(brought.variables) | dict(template.variables)
+            template = Template(template.source, tuple(sorted(variables.items())))
         check_template(template.source)
     except TemplateError as error:
         report.add(key, error.says, error.remedy, found_words(value))

@@ -44,12 +44,7 @@ class Site(Struct, frozen=True):
         if not self.shipped:
             if not explicit:
                 says = f"there are no shipped models in {self.repository}"
-                report.add(
-                    (*at, "model"),
-                    says,
-                    "install Penstock anew, or name a chat_template and run Triton yourself",
-                    model,
-                )
+                report.add((*at, "model"), says, "install Penstock anew, or set engine.url to a Triton of yours", model)
             return Template()
         versions = self.shipped.get(model)
         if versions is None:
@@ -61,13 +56,7 @@ class Site(Struct, frozen=True):
             says = f"the shipped model '{model}' has no version {number}"
             report.add((*at, "model_version"), says, remedy, model_version)
             return Template()
-        config = self.repository / model / str(number) / "tokenizer_config.json"
-        try:
-            return read_template(config) if config.is_file() else Template()
-        except (TemplateError, OSError) as error:
-            remedy = "install Penstock anew, or name a chat_template"
-            report.add((*at, "model"), str(error), remedy, str(config))
-            return Template()
+        return self._brought(self.repository / model / str(number), explicit, at, report)
 
     def _of_source(
         self, source: ModelSource, model_version: str, explicit: bool, at: KeyPath, report: Report
@@ -75,11 +64,14 @@ class Site(Struct, frozen=True):
         if model_version not in ("", "1"):
             says = f"a model of [engine.models] has the version 1 only, not {model_version}"
             report.add((*at, "model_version"), says, "leave model_version out", model_version)
+        return self._brought(source.path, explicit, at, report)
+
+    def _brought(self, path: Path, explicit: bool, at: KeyPath, report: Report) -> Template:
         try:
-            return read_template(source.path)
+            return read_template(path)
         except TemplateError as error:
             if not explicit and not error.absent:
-                report.add((*at, "model"), error.says, f"{error.remedy}, or name a chat_template")
+                report.add((*at, "model"), error.says, "mend the file, or name a chat_template", str(path))
             return Template()
 
     def _near(self, model: str) -> str:

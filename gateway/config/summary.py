@@ -82,11 +82,8 @@ def _endpoint(endpoint: Endpoint) -> list[str]:
     lines = [head]
     for version in endpoint.versions.values():
         share = endpoint.split[version.name] / total
-        lines.append(
-            f"  {version.label}: {f'{share:.4%}'.rstrip('%').rstrip('0').rstrip('.')} % of callers"
-            if share
-            else f"  {version.label}: only for those who pin it"
-        )
+        who = f"{100 * share:.6g} % of callers" if share else "only for those who pin it"
+        lines.append(f"  {version.label}: {who}")
         lines += [f"    {line}" for line in _version(version)]
     return lines
 

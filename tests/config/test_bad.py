@@ -188,7 +188,7 @@ def test_a_broken_repository_is_told(tmp_path: Path) -> None:
     config.write_text("not JSON")
     path = tmp_path / "penstock.toml"
     path.write_text(GOOD)
-    with pytest.raises(ConfigError, match=re.escape(f"{config} is not a JSON object; install Penstock anew")):
+    with pytest.raises(ConfigError, match=re.escape(f"{config} is not a JSON object; mend the file, or")):
         load(path, repository=tmp_path / "repository")
 
 
