@@ -122,8 +122,8 @@ class Generator:
             job.end()
             return "nothing"
         for start in range(0, len(tokens), size):
-            self._fault(job, start)
             self._wait(job, job.plan.pace_s * (1 if job.streaming else len(tokens)))
+            self._fault(job, start)
             part = tokens[start : start + size]
             is_last = start + size >= len(tokens)
             alone = job.plan.final_alone or job.plan.fault == "no-final"

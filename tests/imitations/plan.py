@@ -8,7 +8,8 @@ of the form key=value in the prompt aren't echoed, they steer:
     pace=20          so many milliseconds before each response
     chunk=4          tokens per streamed response (stock: one)
     final=empty      the final flag comes in a response of its own, without outputs
-    after=3          the fault comes after so many tokens; by default before the first
+    after=3          the fault comes after so many tokens; by default before the first. In the ensemble an
+                     error overtakes responses that are still in postprocessing: give it a pace
     fault=error      an error
     fault=traceback  an error whose text is a Python traceback
     fault=nothing    the final flag at once, without a response
