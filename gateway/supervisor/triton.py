@@ -56,6 +56,7 @@ class EmbeddedTriton:
         state: stopped, starting, ready, or restarting after it died.
         restarts: how often it was started again.
         log: its log file.
+        shm_family: what the names of all shared memory of this state folder begin with.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class EmbeddedTriton:
         self._metrics_port = 0
         self._port: ReservedPort | None = None
         self._lock_fd = -1
-        self._shm_family = "penstock_" + hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:10]
+        self.shm_family = "penstock_" + hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:10]
         self._run: TritonRun | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._is_ready = asyncio.Event()
@@ -151,7 +152,7 @@ class EmbeddedTriton:
         try:
             self._found = TritonEnvironment.find(self._environment)
             await self._lock()
-            remove_shared_memory(f"{self._shm_family}_")
+            remove_shared_memory(f"{self.shm_family}_")
             self._backends = self._found.link_backends(self._folder / "backends")
             self._models = collect_models(self._repository, self._extra, self._folder / "models", self._only)
             if self.log.exists():
@@ -222,7 +223,7 @@ class EmbeddedTriton:
     async def _launch(self) -> None:
         assert self._port is not None
         self._metrics_port = free_port() if self._wants_metrics else 0
-        prefix = f"{self._shm_family}_{os.getpid()}_{next(_serial)}"
+        prefix = f"{self.shm_family}_{os.getpid()}_{next(_serial)}"
         start = self.log.stat().st_size if self.log.exists() else 0
         env = {**self._found.variables(os.environ), **self._variables}
         self._on_progress("Triton is starting")
