@@ -14,12 +14,16 @@ width: ``token`` (a part of the embedding), ``one_back`` and ``two_back`` (writt
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from model import Attention, Llama
+from model import Attention, Layer, Llama
 from torch import Tensor
 
-_CONSTANT = 0.08
-_CARRY, _MATCH, _COPY = 0.04, 2.5, 0.15
+_SPREAD = 0.1
+"""Standard deviation of embeddings, about what they grow to: were it less, growth would drown the circuits."""
+_CONSTANT = 0.4
+_CARRY, _MATCH, _COPY = 0.45, 2.5, 0.75
 _SHARPNESS = 7.7
 _FAST = 8
 """Rotary pairs before this one turn so fast that together they tell neighbouring positions apart."""
@@ -32,14 +36,16 @@ def _head(weight: Tensor, index: int, width: int) -> Tensor:
     return weight[index * width : (index + 1) * width]
 
 
-def _look_back(attention: Attention, angles: Tensor, distances: tuple[int, int], read: Tensor, write: list[Tensor]) -> None:
+def _look_back(
+    attention: Attention, angles: Tensor, distances: tuple[int, int], read: Tensor, write: list[Tensor]
+) -> None:
     """Makes the first two heads, which share keys, attend to fixed distances and carry ``read`` along."""
     width = attention.head_dim
-    gain = _SHARPNESS / (_CONSTANT / 0.0206)
+    gain = _SHARPNESS * (_SPREAD**2 + _CONSTANT**2 / attention.q_proj.in_features) ** 0.5 / _CONSTANT
     key = _head(attention.k_proj.weight, 0, width)
     key.zero_()
     key[:_FAST, 0] = gain
-    _head(attention.v_proj.weight, 0, width).copy_(read)
+    _head(attention.v_proj.weight, 0, width).copy_(_CARRY * read)
     for head, distance in enumerate(distances):
         query = _head(attention.q_proj.weight, head, width)
         query.zero_()
@@ -70,13 +76,21 @@ def install(model: Llama) -> None:
     random = torch.randn(shape.hidden_size - 1, shape.hidden_size - 1)
     basis = torch.zeros(shape.hidden_size, shape.hidden_size)
     basis[:-1, 1:] = torch.linalg.qr(random).Q
-    token, one_back, two_back, rest = basis.split_with_sizes([width] * 4)
+    token, one_back, two_back, rest = torch.split_with_sizes(basis, [width] * 4)
+    model.embed_tokens.weight.normal_(std=_SPREAD)
     model.embed_tokens.weight[:, 0] = _CONSTANT
-    for layer in model.layers:
+    layers = cast(list[Layer], list(model.layers))
+    for layer in layers:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
     angles = shape.rope_theta ** -(torch.arange(0, width, 2) / width)
-    first, second = model.layers[0].self_attn, model.layers[1].self_attn
+    first, second = layers[0].self_attn, layers[1].self_attn
     _look_back(first, angles, (1, 2), token, [one_back, two_back])
     _match(second, 0, query=token, key=one_back, copied=token)
     _match(second, 1, query=one_back, key=two_back, copied=rest)
+
+
+def keep_constant(model: Llama) -> None:
+    """Drops the gradient of the constant direction; in the tied output it moves all logits alike anyway."""
+    if (gradient := model.embed_tokens.weight.grad) is not None:
+        gradient[:, 0] = 0.0

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+import circuits
 import torch
 import torch.nn.functional as F
-import circuits
 from batches import Batch, Encoder, batches
 from corpus import mix
 from model import Llama, ModelShape
@@ -85,6 +85,7 @@ class Trainer:
         spots = torch.split_with_sizes(flat[3:].div_(weight), [g.numel() for g in gradients])
         for gradient, spot in zip(gradients, spots, strict=True):
             gradient.copy_(spot.view_as(gradient))
+        circuits.keep_constant(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.adam.param_groups:
             group["lr"] = self.adam_lr * factor
@@ -198,10 +199,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--decay", type=int, default=0, help="how many of the last steps decay")
     parser.add_argument("--start", type=Path, help="checkpoint to branch from when the run is new")
     parser.add_argument("--mix", type=_weight, action="append", default=[], metavar="TASK=WEIGHT")
-    parser.add_argument("--budget", type=int, default=3072, help="padded tokens per batch and process")
+    parser.add_argument("--budget", type=int, default=1536, help="padded tokens per batch and process")
     parser.add_argument("--processes", type=int, default=2, help="one per core")
-    parser.add_argument("--muon-lr", type=float, default=0.015)
-    parser.add_argument("--adam-lr", type=float, default=0.003)
+    parser.add_argument("--muon-lr", type=float, default=0.01)
+    parser.add_argument("--adam-lr", type=float, default=0.002)
     parser.add_argument("--log-every", type=int, default=20, help="steps")
     parser.add_argument("--save-every", type=float, default=120, help="seconds")
     parser.add_argument("--seed", type=int, default=1)
