@@ -6,7 +6,9 @@ to Starlette as usual. The seam is private to uvicorn, so its minor version is p
 tests/test_http_front.py holds the parts of it that this file leans on.
 
 Every refusal at this border is an OpenAI error: a header flood, a slow or oversized body, bytes that are
-not HTTP. Timeouts of slow clients are checked by one sweep per second and worker, not by a timer each.
+not HTTP. It takes its turn: answers to earlier requests on the connection are written first, then the
+refusal, then no more. Timeouts of slow clients are checked by one sweep per second and worker, not by a
+timer each.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -78,8 +81,14 @@ class FrontProtocol(HttpToolsProtocol):
         self.expires: float | None = None
         self.hot: deque[HotCycle] = deque()
         self._header_bytes = 0
-        self._refused = False
+        self._incoming = 0  # size of the piece that is being parsed
+        self._unread = 0  # bytes since the headers began that the parser may still hold to itself
         self._reading_headers = True
+        self._upgrading = False
+        self._receiving: Any = None  # the cycle whose body is not complete
+        self._unanswered = 0
+        self._refused = False
+        self._refusal: PenstockError | None = None  # waits for its turn
 
     # The connection
 
@@ -105,9 +114,7 @@ class FrontProtocol(HttpToolsProtocol):
         if self.expires is None and self._reading_headers:
             self.expires = self.loop.time() + self.front.limits.header_timeout_s
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no upgrade is offered: the request is answered as plain HTTP
+            self._feed(data)
         except httptools.HttpParserError as error:
             # What a callback of ours raised arrives wrapped, as the context of the parser's own error.
             cause = error.__context__
@@ -119,28 +126,75 @@ class FrontProtocol(HttpToolsProtocol):
                 log.error("a defect while reading a request", exc_info=cause)
                 self.refuse(Internal("Internal error of the gateway; its log has the details."))
 
+    def _feed(self, data: bytes) -> None:
+        self._incoming = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # No upgrade is offered: the request is read again as the plain one that it also is. Java's own client
+            # offers h2c with every request, and the parser would take the body for the other protocol's bytes.
+            self._upgrading = False
+            self._feed(self._head_without_upgrade() + data[upgrade.args[0] :])
+            return
+        if self._reading_headers:
+            # httptools tells of a header when it is complete: one without an end is counted here.
+            self._unread += len(data)
+            if self._unread > self.front.limits.header_bytes:
+                self.refuse(self._headers_too_large())
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
     def time_out(self) -> None:
         """The client owed bytes and did not send them in time."""
+        if self.flow.read_paused:  # it may have: it is we who do not read, until an earlier answer is complete
+            self.expires = self.loop.time() + self.front.limits.body_timeout_s
+            return
         self.expires = None
         if self._refused or (self._reading_headers and not self._header_bytes):
-            self.transport.close()  # a lingering or an idle connection: nobody waits for an answer
+            if not self._unanswered:  # else it was only an empty line that came during an answer
+                self.transport.close()  # a lingering or an idle connection: nobody waits for an answer
         else:
             what = "headers" if self._reading_headers else "body"
-            self.refuse(
-                RequestTimeout(f"The request's {what} did not arrive in time.", code="request_timeout")
-            )
+            self.refuse(RequestTimeout(f"The request's {what} did not arrive in time.", code="request_timeout"))
 
     def refuse(self, error: PenstockError) -> None:
-        """Answer with an error, take no more requests, and close once the client had time to read it."""
-        if self.transport.is_closing():
+        """Take no more requests; when earlier ones are answered, answer with an error and close."""
+        if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        for cycle in self.hot:
-            cycle.abandon()
-        self.hot.clear()
+        self.expires = None
+        cycle, self._receiving = self._receiving, None
+        if cycle is not None:
+            if cycle.response_complete or getattr(cycle, "response_started", False):
+                self.transport.close()  # Starlette has answered without waiting for the body
+                return
+            self._withdraw(cycle)
         self.flow.resume_reading()
+        self._refusal = error
+        self._say_refusal()
+
+    def _withdraw(self, cycle: Any) -> None:
+        # The request at fault gets the refusal in place of an answer of its own.
+        self._unanswered -= 1
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if type(cycle) is HotCycle:
+            self.hot.remove(cycle)
+        for queued in [one for one in self.pipeline if one[0] is cycle]:
+            self.pipeline.remove(queued)
+
+    def _say_refusal(self) -> None:
+        error = self._refusal
+        if error is None or self._unanswered or self.transport.is_closing():
+            return
+        self._refusal = None
+        self._unset_keepalive_if_required()
         body = error_body(error)
-        request_id = make_request_id(self.front.service.next_id, None)
+        asked = next((value.decode("latin-1") for name, value in self.headers or () if name == b"x-request-id"), None)
+        request_id = make_request_id(self.front.service.next_id, asked)
         self.transport.write(error_head(error, request_id, len(body), keep_alive=False, more=b"") + body)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -155,6 +209,7 @@ class FrontProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._header_bytes = 0
+        self._unread = -self._incoming
         self._reading_headers = True
 
     def on_url(self, url: bytes) -> None:
@@ -167,18 +222,30 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _count_header_bytes(self, size: int) -> None:
         self._header_bytes += size
+        if self._header_bytes > self.front.limits.header_bytes:
+            raise self._headers_too_large()
+
+    def _headers_too_large(self) -> HeadersTooLarge:
         limit = self.front.limits.header_bytes
-        if self._header_bytes > limit:
-            raise HeadersTooLarge(f"The request's URL and headers are over {limit} bytes; send less.")
+        return HeadersTooLarge(f"The request's URL and headers are over {limit} bytes; send less.")
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._check_target()  # of CONNECT, which asks for nothing that could be answered plainly
+            self._upgrading = True
+            return
         self._reading_headers = False
         self.expires = None
+        self._unset_keepalive_if_required()  # an answer that was complete at once may have set it
         path = self.url.partition(b"?")[0]
-        dialect = BY_PATH.get(path) if self.parser.get_method() == b"POST" else None
+        dialect = BY_PATH.get(path)
         if dialect is None:
-            self._check_target()
+            # The same target, written another way: absolute, or with needless escapes.
+            dialect = BY_PATH.get(unquote_to_bytes(self._check_target()))
+        if dialect is None or self.parser.get_method() != b"POST":
             super().on_headers_complete()
+            self._receiving = self.cycle
+            self._unanswered += 1
             return
         self.expires = self.loop.time() + self.front.limits.body_timeout_s
         earlier: Any = self.cycle
@@ -188,23 +255,30 @@ class FrontProtocol(HttpToolsProtocol):
         self._check_length(cycle)
         self.cycle = cycle  # type: ignore[assignment]
         self.hot.append(cycle)
-        if self.expect_100_continue:
-            self.transport.write(CONTINUE)
+        self._receiving = cycle
+        self._unanswered += 1
         if earlier is not None and not earlier.response_complete:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]
         else:
             cycle.may_start = True
+            self._continue(cycle)
 
-    def _check_target(self) -> None:
+    def _continue(self, cycle: HotCycle) -> None:
+        if cycle.waiting_for_100_continue and not cycle.body_complete:
+            self.transport.write(CONTINUE)
+        cycle.waiting_for_100_continue = False
+
+    def _check_target(self) -> bytes:
         # uvicorn parses the target itself and lets its errors escape into the event loop.
         try:
-            path = httptools.parse_url(self.url).path
+            path: bytes | None = httptools.parse_url(self.url).path
             if path is None:
                 raise BadRequest("The request target has no path.", code="invalid_http")
             path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             raise BadRequest("The request target is not a valid URL.", code="invalid_http") from None
+        return path
 
     def _check_length(self, cycle: HotCycle) -> None:
         declared = cycle.header("content-length")
@@ -213,9 +287,7 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _too_large(self, size: int) -> TooLarge:
         limit = self.front.limits.body_bytes
-        return TooLarge(
-            f"The request body is {size} bytes or more; at most {limit} are taken (limits.body_bytes)."
-        )
+        return TooLarge(f"The request body is {size} bytes or more; at most {limit} are taken (limits.body_bytes).")
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -227,9 +299,13 @@ class FrontProtocol(HttpToolsProtocol):
             raise self._too_large(size)
 
     def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
         cycle: Any = self.cycle
+        self._receiving = None
         self._reading_headers = True
         self._header_bytes = 0
+        self._unread = -self._incoming
         self.expires = None
         if type(cycle) is not HotCycle:
             super().on_message_complete()
@@ -245,6 +321,9 @@ class FrontProtocol(HttpToolsProtocol):
             cycle.may_start = True
             if cycle.body_complete:
                 cycle.run()
+            else:
+                self._continue(cycle)
+                self.expires = self.loop.time() + self.front.limits.body_timeout_s
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -254,3 +333,8 @@ class FrontProtocol(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self._unanswered -= 1
+        super().on_response_complete()
+        self._say_refusal()

@@ -88,6 +88,7 @@ class HotCycle:
         "may_start",
         "message_event",
         "response_complete",
+        "waiting_for_100_continue",
     )
 
     def __init__(
@@ -117,6 +118,7 @@ class HotCycle:
         self.keep_alive = keep_alive
         self.may_start = self.body_complete = self.response_complete = self.disconnected = False
         self.message_event = _EVENT
+        self.waiting_for_100_continue = protocol.expect_100_continue
 
     def header(self, name: str) -> str | None:
         """The value of a header by its lower-case name; the last one where there are several."""
