@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from gateway.core.errors import EngineError, EngineUnavailable, PenstockError
+from gateway.core.errors import CANCELLED, DEADLINE_EXCEEDED, EngineError, EngineUnavailable, PenstockError
 from gateway.engines.base import Job, Listener
 from gateway.engines.contracts.binding import Reader
 from gateway.engines.tokenizer import TokenCounter
@@ -125,6 +125,8 @@ class TritonCall:
                 status,
                 detail[:_LOGGED],
             )
+        if status in (CANCELLED, DEADLINE_EXCEEDED):
+            self._stop_engine()
         self.fail(of_status(status, detail, self._owner.where))
 
     # How it ends.
@@ -156,9 +158,13 @@ class TritonCall:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.cancel()
-            stop = self._served.binding.encode_stop(self._job)
-            if stop is not None:
-                self._owner.send_stop(stop)
+            self._stop_engine()
+
+    def _stop_engine(self) -> None:
+        # For models that go on when their call is over, be it by a cancel or by its deadline.
+        stop = self._served.binding.encode_stop(self._job)
+        if stop is not None:
+            self._owner.send_stop(stop)
 
     def _model_failed(self, text: str) -> PenstockError:
         error = of_message(text, self._model)

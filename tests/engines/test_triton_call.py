@@ -184,7 +184,7 @@ def test_the_end_of_the_call_before_the_end_of_the_answer(status: int, error: ty
     scene.call.on_close(status, "detail")
     assert type(scene.error) is error
     scene.call.cancel()
-    assert scene.owner.stops == []
+    assert len(scene.owner.stops) == (status in (1, 4)), "the engine may still be at it"
 
 
 def test_unreadable_bytes_end_the_job(caplog: pytest.LogCaptureFixture) -> None:
