@@ -14,7 +14,11 @@ sys.path.insert(0, str(EMBEDDED / "assistant"))
 
 @pytest.fixture(scope="session")
 def assistant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with running_triton(EMBEDDED, tmp_path_factory.mktemp("assistant"), models=["assistant"]) as served:
+    # Also the way a user brings a model: by path. Nothing lies beside it, so all is read from the .gguf file.
+    alone = tmp_path_factory.mktemp("weights") / "alone.gguf"
+    alone.write_bytes((EMBEDDED / "assistant" / "1" / "model.gguf").read_bytes())
+    state = tmp_path_factory.mktemp("assistant")
+    with running_triton(EMBEDDED, state, models=["assistant"], extra_models={"mine": alone}) as served:
         yield served
 
 

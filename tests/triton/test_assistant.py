@@ -33,10 +33,10 @@ SCHEMA = {
 
 
 async def ask(served: Served, text: str = PROMPT, **inputs: Any) -> Answer:
-    """One request in a client of its own; `version` picks the model's version."""
-    version = inputs.pop("version", "1")
+    """One request in a client of its own; `model` and `version` pick who answers."""
+    model, version = inputs.pop("model", MODEL), inputs.pop("version", "1")
     async with Client(served.address) as client:
-        return await client.infer(MODEL, {"text_input": text, "max_tokens": 24, **inputs}, version=version)
+        return await client.infer(model, {"text_input": text, "max_tokens": 24, **inputs}, version=version)
 
 
 async def test_tensors_are_those_of_the_stock_ensemble() -> None:
@@ -79,6 +79,18 @@ async def test_stream_says_the_same_as_one_response(assistant: Served, version: 
         "num_input_tokens": (1, 1),
         "num_output_tokens": (1, 1),
     }
+
+
+async def test_a_model_by_path_answers_like_the_shipped_one(assistant: Served) -> None:
+    prompt = "<s><|user|>Say 日本 🙂 and café</s><|assistant|>"
+    shipped, mine = await asyncio.gather(
+        ask(assistant, prompt, **ENDLESS, stream=True),
+        ask(assistant, prompt, **ENDLESS, stream=True, model="mine"),
+    )
+    assert mine.text == shipped.text
+    assert mine.joined("num_input_tokens")[0] == shipped.joined("num_input_tokens")[0]
+    long = await ask(assistant, "word " * 3000, model="mine")
+    assert f"context is {CONTEXT} tokens" in long.error
 
 
 async def test_prompt_is_echoed_unless_excluded(assistant: Served) -> None:
@@ -152,9 +164,14 @@ async def test_what_is_greedy(assistant: Served, inputs: dict[str, Any]) -> None
 
 
 async def test_penalties_are_honoured(assistant: Served) -> None:
-    plain = (await ask(assistant, **ENDLESS, max_tokens=64)).text
+    async def chosen(**inputs: Any) -> list[Any]:
+        answer = await ask(assistant, **ENDLESS, temperature=1.5, seed=7, max_tokens=64, **inputs)
+        return answer.joined("text_output")
+
+    plain = await chosen()
+    assert await chosen() == plain
     for name, value in (("repetition_penalty", 5.0), ("presence_penalty", 2.0), ("frequency_penalty", 2.0)):
-        assert (await ask(assistant, **ENDLESS, max_tokens=64, **{name: value})).text != plain, name
+        assert await chosen(**{name: value}) != plain, name
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 
 class StopMatcher:
-    """Feeds text through and cuts it before the first stop word.
+    """Feeds text through and cuts it before the stop word that is complete first (the longest, of several).
+
+    How the text is cut into parts makes no difference.
 
     >>> m = StopMatcher(["END"]); m.push("the E"), m.push("ND it")
     (('the ', False), ('', True))
@@ -30,10 +32,10 @@ class StopMatcher:
         if not self._stops:
             return text, False
         seen = self._held + text
-        hits = [at for at in (seen.find(stop) for stop in self._stops) if at >= 0]
+        hits = [(at + len(stop), at) for stop in self._stops if (at := seen.find(stop)) >= 0]
         if hits:
             self._held = ""
-            return seen[: min(hits)], True
+            return seen[: min(hits)[1]], True
         keep = max(_overlap(seen, stop) for stop in self._stops)
         self._held = seen[len(seen) - keep :]
         return seen[: len(seen) - keep], False
