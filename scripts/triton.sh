@@ -41,16 +41,18 @@ numpy_wheel() {
     say "compiling $name for Python 3.13 (a few minutes, once for this user)"
     local build=$root/$venv/numpy-build
     mkdir -p "$build"
-    sed -n '/^numpy==/,/^[^ ]/{/^numpy==/p;/^ /p}' requirements/triton.txt >"$build/numpy.txt"
+    # Triton's tensors are all it serves here: no BLAS, no SIMD variants, and no waiting for an optimiser.
+    # (In the file, for pip applies settings on its command line to requirements on its command line only.)
+    local options=() option
+    for option in allow-noblas=true blas=none lapack=none disable-optimization=true optimization=0; do
+        options+=("--config-settings=\"setup-args=-D$option\"")
+    done
+    awk '/^[^ ]/ { numpy = /^numpy==/ } numpy' requirements/triton.txt | sed "1s|==[^ ]*|& ${options[*]}|" >"$build/numpy.txt"
     make_venv "$base" "$build/venv" "$version"
     install requirements/numpy-build.txt --only-binary :all:
-    # Triton's tensors are all it serves here: no BLAS, no SIMD variants, and no waiting for an optimiser.
     if ! PATH="$build/venv/bin:$PATH" "${pip[@]}" wheel --verbose --no-deps --require-hashes --no-build-isolation \
-        --no-binary :all: --requirement "$build/numpy.txt" --wheel-dir "$build/wheel" \
-        --config-settings=setup-args=-Dallow-noblas=true --config-settings=setup-args=-Dblas=none \
-        --config-settings=setup-args=-Dlapack=none --config-settings=setup-args=-Ddisable-optimization=true \
-        --config-settings=setup-args=-Doptimization=1 2>&1 | tee -a "$log" |
-        awk '/^ *\[[0-9]+\/[0-9]+\] / { split($1, n, /[][\/]/); if (n[2] % 40 == 0) { print "    " n[2] "/" n[3]; fflush() } }' >&2; then
+        --no-binary :all: --requirement "$build/numpy.txt" --wheel-dir "$build/wheel" 2>&1 | tee -a "$log" |
+        awk '/^ *\[[0-9]+\/[0-9]+\] / { split($1, n, /[][\/]/); if (n[2] % 25 == 0) { print "    " n[2] "/" n[3]; fflush() } }' >&2; then
         tail -n 12 "$log" >&2
         die "compiling $name failed; the log is $log. Python 3.11 or 3.12 (PYTHON=) needs no compiling."
     fi
