@@ -258,6 +258,18 @@ async def test_calls_of_one_tick_are_one_write(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.asyncio
+async def test_the_kernel_is_told_not_to_delay_and_to_notice_dead_peers() -> None:
+    async with replica() as there, channel(there.port) as here:
+        transport = here._links[0]._transport
+        assert transport is not None
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+@pytest.mark.asyncio
 async def test_calls_are_spread_over_the_connections() -> None:
     async with replica() as there, channel(there.port, connections=3) as here:
         visits = [await there.visit() for _ in range(3)]
@@ -453,6 +465,23 @@ async def test_goaway_with_nothing_in_flight_closes_the_connection() -> None:
         first.transport.write(wire.goaway(0, wire.NO_ERROR, ""))
         await soon(first.gone)
         await there.visit()
+
+
+@pytest.mark.asyncio
+async def test_a_draining_connection_is_not_readiness() -> None:
+    async with replica() as there, channel(there.port) as here:
+        running, refused = Ears(), Ears()
+        here.call(METHOD, b"q", running)
+        visit = await there.visit()
+        stream = await soon(visit.requests.get())
+        there.server.close()
+        visit.transport.write(wire.goaway(stream, wire.NO_ERROR, "going down"))
+        while here.ready:
+            await asyncio.sleep(0)
+        here.call(METHOD, b"q", refused)
+        assert (await refused.closed())[0] == 14
+        visit.answer(stream)
+        assert (await running.closed())[0] == 0
 
 
 @pytest.mark.asyncio
@@ -723,14 +752,19 @@ async def test_close_does_not_wait_for_a_peer_that_reads_no_more(monkeypatch: py
 
 @pytest.mark.asyncio
 async def test_close_before_a_connection_was_had() -> None:
-    for port in (unused_port(), None):
-        async with replica(says=b"") as there:
-            there.deaf = True
-            here = Channel("127.0.0.1", port or there.port)
-            await here.start()
-            await asyncio.sleep(0)
-            await soon(here.close())
-            assert here._slots == set()
+    refused = Channel("127.0.0.1", unused_port())
+    await refused.start()
+    await asyncio.sleep(0)
+    await soon(refused.close())
+    assert refused._slots == set()
+    async with replica(says=b"") as there:
+        there.deaf = True
+        unanswered = Channel("127.0.0.1", there.port, connections=1)
+        await unanswered.start()
+        visit = await there.visit()
+        await soon(unanswered.close())
+        assert unanswered._slots == set()
+        await soon(visit.gone)
 
 
 @pytest.mark.asyncio

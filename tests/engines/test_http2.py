@@ -6,6 +6,7 @@ it sends is its own idea of HTTP/2. Where h2 won't produce a frame, the frame is
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ import h2.errors
 import h2.events
 import h2.settings
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.engines import http2_frames as wire
@@ -307,7 +308,20 @@ def test_padding_and_priority_in_headers_are_skipped() -> None:
     assert not server.client.closed
 
 
+def test_the_rest_of_a_message_may_look_like_a_whole_one() -> None:
+    server, ears = Server(), Ears()
+    stream = server.client.open(METHOD, b"q", ears)
+    server.run()
+    server.headers(stream)
+    whole = prefixed(b"abc" + prefixed(b"inside"))
+    server.h2.send_data(stream, whole[:8])
+    server.h2.send_data(stream, whole[8:])
+    server.run()
+    assert ears.messages == [b"abc" + prefixed(b"inside")]
+
+
 MESSAGES = st.lists(st.binary(max_size=60) | st.integers(0, 40_000).map(bytes), max_size=6)
+SIZES = st.lists(st.integers(1, 20_000), min_size=1, max_size=5)
 
 
 def chopped(data: bytes, sizes: list[int]) -> list[bytes]:
@@ -320,29 +334,28 @@ def chopped(data: bytes, sizes: list[int]) -> list[bytes]:
     return pieces
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(MESSAGES, min_size=1, max_size=5), st.data())
-def test_messages_arrive_whole_and_in_order_however_they_are_cut_and_mixed(calls: list[list[bytes]], data: Any) -> None:
-    server = Server()
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(MESSAGES, min_size=1, max_size=5), SIZES, SIZES, st.integers(0, 2**32))
+def test_messages_arrive_whole_and_in_order_however_they_are_cut_and_mixed(
+    calls: list[list[bytes]], frame_sizes: list[int], read_sizes: list[int], seed: int
+) -> None:
+    server, dice = Server(), random.Random(seed)
     ears = [Ears() for _ in calls]
     streams = [server.client.open(METHOD, b"q", ear) for ear in ears]
     server.run()
-    sizes = st.lists(st.integers(1, 20_000), min_size=1, max_size=5)
-    frames = {
-        stream: chopped(b"".join(map(prefixed, messages)), [min(size, 16_000) for size in data.draw(sizes)])
-        for stream, messages in zip(streams, calls, strict=True)
-    }
-    for stream in streams:
+    frames = {}
+    for stream, messages in zip(streams, calls, strict=True):
+        body = b"".join(map(prefixed, messages))
+        frames[stream] = chopped(body, [min(16_000, max(size, len(body) // 30)) for size in frame_sizes])
         server.headers(stream)
     while frames:
-        stream = data.draw(st.sampled_from(sorted(frames)))
+        stream = dice.choice(sorted(frames))
         if frames[stream]:
-            server.h2.send_data(stream, frames[stream].pop(0), pad_length=data.draw(st.none() | st.integers(0, 99)))
+            server.h2.send_data(stream, frames[stream].pop(0), pad_length=dice.choice([None, None, 0, 1, 99]))
         else:
             del frames[stream]
             server.trailers(stream, stream % 17, f"end of {stream}")
-    pieces = data.draw(sizes)
-    server.run(lambda octets: chopped(octets, [max(piece, len(octets) // 500) for piece in pieces]))
+    server.run(lambda octets: chopped(octets, [max(size, len(octets) // 300) for size in read_sizes]))
     for stream, ear, messages in zip(streams, ears, calls, strict=True):
         assert ear.messages == messages
         assert ear.ends == [(stream % 17, f"end of {stream}")]
@@ -407,6 +420,13 @@ def test_a_smaller_initial_window_makes_windows_negative_and_they_recover() -> N
     assert server.bodies[1] == prefixed(b"x" * 3000)
 
 
+def test_a_prompt_longer_than_a_frame_is_cut() -> None:
+    server = Server()
+    server.client.open(METHOD, b"x" * 40_000, Ears())
+    server.run()
+    assert [len(event.data) for event in server.seen(h2.events.DataReceived)] == [16_384, 16_384, 7237]
+
+
 def test_a_larger_frame_size_is_used_when_allowed() -> None:
     server = Server()
     server.h2.update_settings({Codes.MAX_FRAME_SIZE: 60_000})
@@ -444,7 +464,7 @@ def test_a_call_that_ends_before_its_prompt_is_sent_drops_the_rest() -> None:
     assert len(server.bodies[first]) == 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 120_000), min_size=1, max_size=6), st.data())
 def test_every_prompt_arrives_whatever_the_windows_do(sizes: list[int], data: Any) -> None:
     """h2 raises FlowControlError if we ever send beyond a window that it gave."""
@@ -717,6 +737,18 @@ def test_goaway_ends_what_the_server_never_saw_and_leaves_the_rest() -> None:
     server.run()
     assert (ears[0].messages, ears[0].ends) == ([b"still here"], [(0, "")])
     assert server.client.in_flight == 1
+
+
+def test_the_reserved_bits_of_ids_are_ignored() -> None:
+    server, ears = Server(), [Ears(), Ears()]
+    for ear in ears:
+        server.client.open(METHOD, b"q", ear)
+    server.run()
+    server.raw(wire.rst_stream(1 | 1 << 31, wire.REFUSED_STREAM))
+    assert [ear.status for ear in ears] == [14, None]
+    server.raw(wire.goaway(1 | 1 << 31, wire.NO_ERROR, ""))
+    assert [ear.status for ear in ears] == [14, 14]
+    assert not server.client.closed
 
 
 def test_goaway_in_two_steps_as_grpc_servers_say_it() -> None:

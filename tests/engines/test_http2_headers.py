@@ -10,7 +10,7 @@ from typing import Any
 
 import hpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.engines.http2_frames import COMPRESSION_ERROR, ProtocolError
@@ -37,7 +37,7 @@ def plain(decoder: hpack.Decoder, block: bytes) -> Answer:
     return of_headers([(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(BLOCKS, BLOCKS, st.integers(0, 4096))
 def test_a_peer_that_uses_its_table_until_it_has_acknowledged(
     before: list[list[tuple[bytes, bytes]]], after: list[list[tuple[bytes, bytes]]], size: int

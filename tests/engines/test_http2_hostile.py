@@ -8,7 +8,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.engines import http2_frames as wire
@@ -343,7 +343,7 @@ FRAMES = st.builds(
 OCTETS = st.lists(FRAMES | st.just(ANSWER) | st.binary(max_size=30), max_size=12).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([b"", GREETING, GREETING + ANSWER]), OCTETS, st.integers(1, 50), st.booleans())
 def test_any_octets_do_no_harm(greeting: bytes, octets: bytes, step: int, take: bool) -> None:
     connection = Connection(b"x:1", max_message=1000)
