@@ -118,6 +118,11 @@ def test_a_low_limit_lowers_the_default_that_nobody_wrote(load_text: Load) -> No
     assert (version.defaults.max_tokens, version.limits.max_tokens) == (256, 100)  # routing takes the smaller
 
 
+def test_a_default_may_be_as_high_as_its_limit(load_text: Load) -> None:
+    text = "defaults = { max_tokens = 9, temperature = 1 }\nlimits = { max_tokens = 9, temperature = 1 }"
+    assert load_text(GOOD + text).endpoints["a"].versions["v1"].defaults.max_tokens == 9
+
+
 def test_a_remote_triton_has_no_template_by_itself(load_text: Load) -> None:
     config = load_text(REMOTE)
     version = config.endpoints["a"].versions["v1"]
