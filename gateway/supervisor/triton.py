@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from gateway.supervisor.triton_environment import EnvironmentMissing, TritonEnvironment, TritonError
-from gateway.supervisor.triton_guard import remove_shared_memory
+from gateway.supervisor.triton_guard import STUB_DIED, remove_shared_memory
 from gateway.supervisor.triton_log import LogTail, progress
 from gateway.supervisor.triton_ports import LOOPBACK, ReservedPort, free_port
 from gateway.supervisor.triton_ready import wait_until_ready
@@ -327,5 +327,7 @@ class EmbeddedTriton:
 
 
 def _in_words(status: int) -> str:
-    """An exit status; 128 + n is signal n."""
+    """The guard's exit status; 128 + n is signal n."""
+    if status == STUB_DIED:
+        return "the process of one of its models died"
     return f"signal {status - 128}" if status > 128 else f"status {status}"

@@ -5,6 +5,7 @@ its whole process group (the Python backend's stubs and what they started), reap
 its shared memory, which Triton leaves behind when it is killed. It does so when
 
 - tritonserver ends by itself or is killed;
+- one of its stubs has died: Triton goes on without, calls the model ready and fails each of its requests;
 - the supervisor asks for an end (SIGTERM, or a line on stdin): SIGTERM, a grace period, then SIGKILL;
 - the supervisor is gone, however it went: its end of our stdin closes, or we have another parent. Then
   there is nobody to serve, and no grace.
@@ -15,7 +16,7 @@ their parent is gone, and the next start removes the shared memory.
 stdin: one line of JSON, the order (`command`, `env`, `prefix` of its shared memory, `grace_s`); then
 nothing, or a line to ask for the end. stdout: one line, tritonserver's process id; it closes when we end,
 which is how the supervisor learns of it. stderr: the log. Exit status: tritonserver's own, 128 + n for a
-signal n.
+signal n, STUB_DIED for a stub.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ import time
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the kernel's, not a temporary file of ours)
+STUB_DIED = 70
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_CHECK_S = 0.5
+_STUB_CHECK_S = 1.0
 _REAP_LIMIT_S = 5.0
 
 
@@ -46,6 +49,23 @@ def remove_shared_memory(prefix: str) -> int:
             region.unlink()
             removed += 1
     return removed
+
+
+def dead_children(pid: int) -> set[int]:
+    """The children of a process that have ended without having been waited for."""
+    found = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread, or the process, has just ended
+            for child in path.read_text().split():
+                state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+                if state == "Z":
+                    found.add(int(child))
+    return found
+
+
+def say(line: str) -> None:
+    """One line into the log."""
+    os.write(2, f"penstock: {line}\n".encode())
 
 
 class Guard:
@@ -92,8 +112,16 @@ class Guard:
     def _wait_for_end(self) -> int:
         deadline: float | None = None
         sources = [0, self._woken]
+        check_at = time.monotonic() + _STUB_CHECK_S
+        dead: set[int] = set()
         while (status := self._child.poll()) is None:
             now = time.monotonic()
+            if deadline is None and now >= check_at:
+                # Seen dead twice, so Triton hasn't reaped it, as it does when it unloads a model itself.
+                check_at, before, dead = now + _STUB_CHECK_S, dead, dead_children(self._child.pid)
+                if dead & before:
+                    say(f"a model's process has died (pid {min(dead & before)}); ending Triton")
+                    return STUB_DIED
             if os.getppid() != self._parent or (deadline is not None and now >= deadline):
                 return -signal.SIGKILL
             wait = _PARENT_CHECK_S if deadline is None else min(_PARENT_CHECK_S, deadline - now)

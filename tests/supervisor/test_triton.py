@@ -142,6 +142,25 @@ async def test_killed_it_comes_back_on_the_same_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_dead_model_process_counts_as_death(tmp_path: Path) -> None:
+    events: list[str] = []
+    async with make(tmp_path, on_event=events.append) as triton:
+        for stub in children(triton.pid):
+            os.kill(stub, signal.SIGKILL)
+        while triton.state == "ready":
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(triton.wait_ready(), LIMIT_S)
+        assert await works(triton)
+    assert "the process of one of its models died" in events[0]
+
+
+def children(pid: int | None) -> list[int]:
+    """The processes that a process has started."""
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in found for child in path.read_text().split()]
+
+
+@pytest.mark.asyncio
 async def test_two_side_by_side(tmp_path: Path) -> None:
     one, other = make(tmp_path / "a"), make(tmp_path / "b", metrics=False)
     try:
