@@ -171,12 +171,14 @@ class ResponseReader:
     """Reads the responses of one job. After `read`, `values` holds the wanted tensors in raw form, None where
     a response has none, and `final` says whether it was the last."""
 
-    __slots__ = ("_head", "_id", "_layouts", "final", "values")
+    __slots__ = ("_head", "_id", "_layout", "_layouts", "_prefix", "final", "values")
 
     def __init__(self, layouts: Layouts, request_id: bytes) -> None:
         self._layouts = layouts
         self._id = field(3, request_id)
         self._head = layouts.model + self._id
+        self._prefix = b""  # head and layout of the response before: most are like it
+        self._layout: Layout | None = None
         self.final = False
         self.values: list[bytes | None] = []
 
@@ -189,16 +191,29 @@ class ResponseReader:
             length = message[1]
             if length > 127:
                 length, at = read_varint(message, 1, size)
-            if at + length == size and message.startswith(self._head, at):
-                at += len(self._head)
-                for tail, layout in self._layouts.known:
-                    if message.startswith(tail, at) and self._cut(message, at + len(tail), layout):
-                        return
+            if at + length == size:
+                layout = self._layout
+                if layout is None or not message.startswith(self._prefix, at):
+                    layout = self._find_layout(message, at)
+                if layout is not None and self._cut(message, at + len(self._prefix), size, layout):
+                    return
         self._read_any(message)
 
-    def _cut(self, message: bytes, at: int, layout: Layout) -> bool:
+    def _find_layout(self, message: bytes, at: int) -> Layout | None:
+        head = self._head
+        if message.startswith(head, at):
+            start = at + len(head)
+            for tail, layout in self._layouts.known:
+                end = start + len(tail)
+                # The tensors must follow: one run of headers may begin another.
+                if message.startswith(tail, start) and message[end : end + 1] == (b"2" if layout.slots else b""):
+                    self._prefix = head + tail
+                    self._layout = layout
+                    return layout
+        return None
+
+    def _cut(self, message: bytes, at: int, end: int, layout: Layout) -> bool:
         values: list[bytes | None] = [None] * len(self._layouts.wanted)
-        end = len(message)
         for slot in layout.slots:
             if at + 2 > end or message[at] != 0x32:
                 return False
@@ -227,6 +242,7 @@ class ResponseReader:
         if message:
             layouts.learn(message)
             self._head = layouts.model + self._id
+            self._layout = None
 
 
 # ------------------------------------------------------------------ the long way

@@ -22,6 +22,8 @@ _RAW_TAG = b"\x3a"
 # last message carries no data.
 _EMPTY_FINAL = "triton_enable_empty_final_response"
 
+_KEPT_HEADERS = 16  # lists are stop words: few, and mostly of the same number
+
 # dtype → struct code; BYTES elements have a length of their own and go another way.
 _CODES = {
     "BOOL": "?", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q",
@@ -97,7 +99,7 @@ class InputTensor:
     A scalar is [1, 1] and a list of N [1, N] for a model with a batch dimension, [1] and [N] for one without.
     """
 
-    __slots__ = ("_dims", "_pack", "_prefix", "dtype", "header", "name")
+    __slots__ = ("_dims", "_headers", "_pack", "_prefix", "dtype", "header", "name")
 
     def __init__(self, name: str, dtype: str, dims: Sequence[int], *, batched: bool) -> None:
         if dtype not in _CODES and dtype != "BYTES":
@@ -107,6 +109,7 @@ class InputTensor:
         self._dims = ([1] if batched else []) + [max(dim, 1) for dim in dims]
         self._pack = struct.Struct("<2s" + _CODES[dtype]).pack if dtype != "BYTES" else None
         self._prefix = _RAW_TAG + bytes((struct.calcsize("<" + _CODES[dtype]),)) if dtype != "BYTES" else b""
+        self._headers: dict[int, bytes] = {}
         self.header = self.list_header(1)
 
     def __repr__(self) -> str:
@@ -114,6 +117,14 @@ class InputTensor:
 
     def list_header(self, size: int) -> bytes:
         """The InferInputTensor field of `size` elements along the last dimension."""
+        header = self._headers.get(size)
+        if header is None:
+            header = self._make_header(size)
+            if size <= _KEPT_HEADERS:
+                self._headers[size] = header
+        return header
+
+    def _make_header(self, size: int) -> bytes:
         shape = b"".join(varint(dim) for dim in [*self._dims[:-1], size])
         body = field(1, self.name.encode()) + field(2, self.dtype.encode()) + field(3, shape)
         return field(_INPUTS, body)

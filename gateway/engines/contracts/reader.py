@@ -80,7 +80,7 @@ class AnswerReader:
         if out_raw:
             tokens = int.from_bytes(out_raw[:4], "little", signed=True)
             self._output_tokens = tokens + (self._output_tokens or 0)
-        if in_raw:
+        if in_raw and self._input_tokens is None:
             self._input_tokens = int.from_bytes(in_raw[:4], "little", signed=True)
         if finish_raw:
             self._note_finish(first_element(finish_raw))
