@@ -817,16 +817,16 @@ def test_close_says_goodbye_in_order() -> None:
     assert goodbye.error_code == h2.errors.ErrorCodes.NO_ERROR
 
 
-def test_a_receiver_may_close_the_connection_from_within() -> None:
+@pytest.mark.parametrize("rest", [None, wire.frame(wire.DATA, 0, 0, b"a breach")])
+def test_a_receiver_may_close_the_connection_from_within(rest: bytes | None) -> None:
     server = Server()
     ears = Ears(lambda what: what == "message" and server.client.fail(14, "enough"))
     server.client.open(METHOD, b"q", ears)
     server.run()
     server.headers(1)
-    for _ in range(3):
-        server.h2.send_data(1, prefixed(b"a"))
-    server.trailers(1)
-    server.client.receive(server.h2.data_to_send() + wire.frame(wire.DATA, 0, 0, b"a breach after that"))
+    server.h2.send_data(1, prefixed(b"a"))
+    after = rest if rest is not None else wire.frame(wire.DATA, 0, 1, prefixed(b"b"))
+    server.client.receive(server.h2.data_to_send() + after)
     assert (ears.messages, ears.ends) == ([b"a"], [(14, "enough")])
     assert server.client.error == "enough"
     assert server.client.data_to_send() == b""
