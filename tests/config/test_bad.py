@@ -182,6 +182,12 @@ def test_a_missing_repository_is_told(tmp_path: Path) -> None:
         load(path, repository=tmp_path / "none")
 
 
+def test_a_version_with_its_own_template_needs_no_repository(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text(GOOD + 'chat_template = "{{ x }}"\n')
+    assert load(path, repository=tmp_path / "none").endpoints["a"].versions["v1"].chat_template == "{{ x }}"
+
+
 def test_a_broken_repository_is_told(tmp_path: Path) -> None:
     (tmp_path / "repository" / "assistant" / "1").mkdir(parents=True)
     config = tmp_path / "repository" / "assistant" / "1" / "tokenizer_config.json"

@@ -109,7 +109,7 @@ def test_metadata_without_end(make_gguf: Make, tmp_path: Path) -> None:
         read_gguf(path)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
 def test_any_damage_is_read_or_refused(changes: list[tuple[int, int]], make_gguf: Make, tmp_path: Path) -> None:
     data = bytearray(make_gguf(SOUND))

@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.locate import locate
@@ -98,6 +98,7 @@ def test_depth_is_bounded() -> None:
     assert lines[("b",)] == 2
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab.=[]{}\"'\\#, \n\t1-", max_size=60))
 def test_never_raises_and_always_ends(text: str) -> None:
     assert all(1 <= line <= text.count("\n") + 1 for line in locate(text).values())
@@ -113,6 +114,7 @@ inline = st.recursive(
 documents = st.dictionaries(keys, st.one_of(inline, st.dictionaries(keys, inline, max_size=3)), max_size=4)
 
 
+@settings(deadline=None)
 @given(documents, st.booleans())
 def test_every_key_stands_on_the_line_that_is_told(document: dict[str, Any], headers: bool) -> None:
     text = _write(document, headers)
