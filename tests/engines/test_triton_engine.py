@@ -38,6 +38,7 @@ ASSISTANT = Version(endpoint="chat", name="assistant", model="assistant", model_
 STOCK = [ENSEMBLE, BLS, NEWER]
 LIMIT = 30.0  # seconds until a test that waits for ever has failed
 
+inside = pytest.mark.asyncio(loop_scope="module")  # one loop for all: the engines live as long as the servers
 stock = pytest.mark.parametrize("version", STOCK, ids=lambda version: version.name)
 
 
@@ -167,7 +168,7 @@ def ask(
     return ears
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bench(classic: Served, llmapi: Served) -> AsyncIterator[Bench]:
     bench = Bench((classic, [ENSEMBLE, BLS]), (llmapi, [NEWER]))
     await bench.start()
@@ -180,7 +181,7 @@ async def bench(classic: Served, llmapi: Served) -> AsyncIterator[Bench]:
 MIXED = "Hello é🙂 日本"
 
 
-@pytest.mark.asyncio
+@inside
 @stock
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ async def test_the_same_requests_through_all_contracts(
     bench: Bench, version: Version, stream: bool, prompt: str, sampling: dict[str, Any], text: str, finish: str
 ) -> None:
     if len(prompt) > 1000 and stream:
-        prompt, text = prompt + " chunk=8192", text
+        prompt += " chunk=8192"
     if "huge" in prompt:
         sampling = {"max_tokens": 100_000}
     ears = bench.ask(version, prompt, stream=stream, **sampling)
@@ -221,7 +222,7 @@ async def test_the_same_requests_through_all_contracts(
             assert result.completion_tokens == sampling["max_tokens"]
 
 
-@pytest.mark.asyncio
+@inside
 @stock
 async def test_a_stream_comes_in_pieces_without_broken_characters(bench: Bench, version: Version) -> None:
     ears = bench.ask(version, MIXED)
@@ -230,7 +231,7 @@ async def test_a_stream_comes_in_pieces_without_broken_characters(bench: Bench, 
     assert "\ufffd" not in ears.text
 
 
-@pytest.mark.asyncio
+@inside
 @stock
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fault", ["error", "traceback"])
@@ -244,7 +245,7 @@ async def test_a_failing_model(bench: Bench, version: Version, stream: bool, fau
         assert bool(ears.text) is stream
 
 
-@pytest.mark.asyncio
+@inside
 @stock
 async def test_a_model_that_does_not_end_meets_the_deadline(bench: Bench, version: Version) -> None:
     job_id = f"deadline-{version.name}"
@@ -257,7 +258,7 @@ async def test_a_model_that_does_not_end_meets_the_deadline(bench: Bench, versio
         assert (await bench.event(version, "cancelled", job_id))["tokens"] > 0
 
 
-@pytest.mark.asyncio
+@inside
 @pytest.mark.parametrize("version", [ENSEMBLE, NEWER], ids=lambda version: version.name)
 async def test_a_cancel_reaches_the_model(bench: Bench, version: Version) -> None:
     job_id = f"cancel-{version.name}"
@@ -275,7 +276,7 @@ async def test_a_cancel_reaches_the_model(bench: Bench, version: Version) -> Non
     assert await bench.ask(version, "Hello").result()
 
 
-@pytest.mark.asyncio
+@inside
 async def test_a_cancelled_bls_says_nothing_more(bench: Bench) -> None:
     ears = bench.ask(BLS, "Hello count=30 pace=5", "cancel-bls")
     await asyncio.wait_for(ears.first.wait(), LIMIT)
@@ -286,7 +287,7 @@ async def test_a_cancelled_bls_says_nothing_more(bench: Bench) -> None:
     assert (len(ears.chunks), ears.ends) == (heard, [])
 
 
-@pytest.mark.asyncio
+@inside
 async def test_two_hundred_jobs_at_once_keep_apart(bench: Bench) -> None:
     versions = [ENSEMBLE, NEWER]
     jobs = [(versions[n % 2], f"request {n} é{n}🙂 count=20") for n in range(200)]
@@ -297,7 +298,7 @@ async def test_two_hundred_jobs_at_once_keep_apart(bench: Bench) -> None:
         assert ears.text == " ".join([words, *map(str, range(1, 21))])
 
 
-@pytest.mark.asyncio
+@inside
 @pytest.mark.parametrize("version", [ENSEMBLE, BLS], ids=lambda version: version.name)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_logprobs_of_every_response(bench: Bench, version: Version, stream: bool) -> None:
@@ -309,7 +310,7 @@ async def test_logprobs_of_every_response(bench: Bench, version: Version, stream
     assert {entry.logprob for entry in entries} == {-0.25}
 
 
-@pytest.mark.asyncio
+@inside
 @pytest.mark.parametrize("version", [ENSEMBLE, BLS], ids=lambda version: version.name)
 async def test_stop_words_reach_the_model(bench: Bench, version: Version) -> None:
     ears = bench.ask(version, "abc def ghi", stop=(" de",))
@@ -317,7 +318,7 @@ async def test_stop_words_reach_the_model(bench: Bench, version: Version) -> Non
     assert ears.text == "abc de"
 
 
-@pytest.mark.asyncio
+@inside
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
@@ -337,7 +338,7 @@ async def test_what_a_contract_cannot_do_is_refused(bench: Bench, asked: dict[st
     await bench.ask(ENSEMBLE, "Hello", **asked).result()
 
 
-@pytest.mark.asyncio
+@inside
 async def test_a_value_that_no_tensor_holds(bench: Bench) -> None:
     error = await bench.ask(ENSEMBLE, "Hello", top_k=2**40).error()
     assert isinstance(error, BadRequest)
@@ -347,7 +348,7 @@ async def test_a_value_that_no_tensor_holds(bench: Bench) -> None:
 # ------------------------------------------------------------------ the server's life
 
 
-@pytest.mark.asyncio
+@inside
 async def test_versions_that_cannot_be_served(classic: Served) -> None:
     engine = TritonEngine(f"grpc://{classic.address}", interval=0.1)
     missing = Version(endpoint="chat", name="missing", model="nope")
@@ -367,7 +368,7 @@ async def test_versions_that_cannot_be_served(classic: Served) -> None:
     await engine.close()
 
 
-@pytest.mark.asyncio
+@inside
 async def test_triton_dies_in_mid_stream_and_comes_back(tmp_path_factory: pytest.TempPathFactory) -> None:
     with running_triton(LLMAPI, tmp_path_factory.mktemp("mortal")) as served:
         bench = Bench((served, [NEWER]))
@@ -394,7 +395,7 @@ async def test_triton_dies_in_mid_stream_and_comes_back(tmp_path_factory: pytest
         await bench.close()
 
 
-@pytest.mark.asyncio
+@inside
 async def test_nobody_there() -> None:
     engine = TritonEngine("127.0.0.1:9", interval=0.1)
     await engine.start([ENSEMBLE])
@@ -433,7 +434,7 @@ def test_bad_urls(url: str) -> None:
 COUNT = "<s><|user|>Count from 1 to 300.</s><|assistant|>"
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def assistant(embedded: Served) -> AsyncIterator[Bench]:
     bench = Bench((embedded, [ASSISTANT]))
     await bench.start()
@@ -441,7 +442,7 @@ async def assistant(embedded: Served) -> AsyncIterator[Bench]:
     await bench.close()
 
 
-@pytest.mark.asyncio
+@inside
 async def test_the_assistant_streams_what_it_says_at_once(assistant: Bench) -> None:
     readiness = assistant.engine(ASSISTANT).readiness(ASSISTANT)
     assert readiness.contract == "penstock"
@@ -457,7 +458,7 @@ async def test_the_assistant_streams_what_it_says_at_once(assistant: Bench) -> N
     assert result.finish == ("length" if result.completion_tokens == 64 else "stop")
 
 
-@pytest.mark.asyncio
+@inside
 async def test_the_assistant_is_seeded(assistant: Bench) -> None:
     asked = [assistant.ask(ASSISTANT, COUNT, max_tokens=32, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     for ears in asked:
@@ -466,7 +467,7 @@ async def test_the_assistant_is_seeded(assistant: Bench) -> None:
     assert one == again != other
 
 
-@pytest.mark.asyncio
+@inside
 async def test_the_assistants_logprobs_are_per_token(assistant: Bench) -> None:
     ears = assistant.ask(ASSISTANT, COUNT, max_tokens=24, temperature=0.0, logprobs=True, stream=False)
     result = await ears.result()
@@ -476,7 +477,7 @@ async def test_the_assistants_logprobs_are_per_token(assistant: Bench) -> None:
     assert "".join(entry.token for entry in entries).strip().startswith(ears.text.strip()[:10])
 
 
-@pytest.mark.asyncio
+@inside
 async def test_a_cancel_reaches_the_assistant(assistant: Bench) -> None:
     ears = assistant.ask(ASSISTANT, COUNT, "cancel-assistant", max_tokens=1500, min_tokens=1500)
     await asyncio.wait_for(ears.first.wait(), LIMIT)
@@ -486,7 +487,7 @@ async def test_a_cancel_reaches_the_assistant(assistant: Bench) -> None:
     assert ears.ends == []
 
 
-@pytest.mark.asyncio
+@inside
 @pytest.mark.parametrize(
     ("prompt", "options", "code", "says"),
     [
