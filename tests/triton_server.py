@@ -87,6 +87,7 @@ def running_triton(repository: Path, state: Path, **options: Any) -> Iterator[Se
         environment=triton_environment(),
         repository=repository,
         state=state,
+        ready_limit_s=options.pop("ready_limit_s", 110.0),
         grace_s=options.pop("grace_s", 1.0),
         variables={"PENSTOCK_TEST_EVENTS": str(events.path), **options.pop("variables", {})},
         **options,

@@ -1,9 +1,10 @@
 """Guides for structured output, tried out before they may come near the engine.
 
 GenAI compiles a guide inside the first `step()` that samples with it. If that fails, the whole batch
-is poisoned and every request in it is lost; and a hostile regex can take seconds, with the GIL
-held. So each guide is first compiled by another process (`guide_probe`, about a millisecond once it
-runs), under a time limit; only one that has passed goes on. What passed is remembered.
+is poisoned and every request in it is lost; and a hostile regex can take minutes, with the GIL held.
+So each guide is first compiled by another process (`guide_probe`), within a limit of CPU time; only one
+that has passed goes on. What passed is remembered. A usual schema takes a few milliseconds there, one with
+sixty objects eighty; the engine needs about three times as long, for it has a larger vocabulary.
 
 The process starts with the first guide it is asked about, which costs that request about a second.
 """
@@ -11,17 +12,22 @@ The process starts with the first guide it is asked about, which costs that requ
 from __future__ import annotations
 
 import json
+import math
+import os
 import queue
 import select
 import subprocess
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 START_LIMIT_S = 20.0
-CHECK_LIMIT_S = 1.0
+CHECK_LIMIT_S = 10.0
+CHECK_LIMIT_CPU_S = 0.3
+_LOOK_S = 0.05
 _REMEMBERED = 256
 _PROBE = Path(__file__).with_name("guide_probe.py")
 
@@ -100,11 +106,12 @@ class GuideChecker:
         process = self._process
         if process is None or process.poll() is not None:
             process = self._process = self._start_probe()
+        until = _cpu_s(process.pid) + CHECK_LIMIT_CPU_S
         self._write(process, {"kind": guide.kind, "text": guide.text})
-        reply = self._read(process, CHECK_LIMIT_S)
+        reply = self._read(process, CHECK_LIMIT_S, until)
         if reply is None:
             self._end_probe()
-            return f"compiling it takes more than {CHECK_LIMIT_S:g} s; simplify it"
+            return f"compiling it takes more than {CHECK_LIMIT_CPU_S:g} s; simplify it"
         return str(json.loads(reply)["wrong"])
 
     def _start_probe(self) -> subprocess.Popen[bytes]:
@@ -128,17 +135,31 @@ class GuideChecker:
         process.stdin.flush()
 
     @staticmethod
-    def _read(process: subprocess.Popen[bytes], limit_s: float) -> bytes | None:
-        """One line, or None after `limit_s` seconds.
+    def _read(process: subprocess.Popen[bytes], limit_s: float, cpu_until_s: float = math.inf) -> bytes | None:
+        """One line, or None when it takes too long.
+
+        Args:
+            limit_s: seconds to wait at most.
+            cpu_until_s: CPU time, in seconds, that the process may have used since its start.
 
         Raises:
             ProbeFailed: the process ended instead.
         """
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], limit_s)
-        if not ready:
-            return None
+        deadline = time.monotonic() + limit_s
+        while not select.select([process.stdout], [], [], _LOOK_S)[0]:
+            if time.monotonic() > deadline or _cpu_s(process.pid) > cpu_until_s:
+                return None
         line = process.stdout.readline()
         if not line:
             raise ProbeFailed("its process ended unexpectedly; see Triton's log")
         return line
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU time used by a process and its threads; 0 once it has gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -131,7 +131,7 @@ class EngineLoop:
                 self._fail_all("the engine failed; the request can be sent again", "internal")
         self._fail_all(_STOPPING, "unavailable")
         for _, reply in self._arrived:
-            reply.fail(_STOPPING, "unavailable")
+            self._tell(reply, _STOPPING, "unavailable")
 
     def _turn(self, arrived: list[tuple[Tensors, Reply]], judged: list[tuple[int, str]]) -> None:
         for tensors, reply in arrived:
@@ -235,22 +235,28 @@ class EngineLoop:
     def _refuse(self, reply: Reply, message: str, kind: FailureKind) -> None:
         self.counts["refused"] += 1
         self._events.write("failed", reply.request_id)
-        reply.fail(message, kind)
+        self._tell(reply, message, kind)
 
     def _fail(self, reply: Reply, what: str, exc: Exception) -> None:
         self.counts["failed"] += 1
         self._events.write("failed", reply.request_id)
         self._log(f"the engine could not {what}: {exc!r}")
-        reply.fail(f"the engine could not {what}", "internal")
+        self._tell(reply, f"the engine could not {what}", "internal")
 
     def _fail_all(self, message: str, kind: FailureKind) -> None:
-        for running in self._running.values():
+        while self._running:
+            _, running = self._running.popitem()
             if running.handle is not None:
                 running.handle.cancel()
             self.counts["failed"] += 1
             self._events.write("failed", running.reply.request_id)
-            running.reply.fail(message, kind)
-        self._running.clear()
+            self._tell(running.reply, message, kind)
+
+    def _tell(self, reply: Reply, message: str, kind: FailureKind) -> None:
+        try:
+            reply.fail(message, kind)
+        except Exception as exc:  # Triton is going down: there is nobody else to tell
+            self._log(f"could not send an error: {exc!r}")
 
     def _drop_cancelled(self, now: float) -> None:
         for key, running in list(self._running.items()):
