@@ -148,8 +148,8 @@ class HotCycle:
             self.on_error(Internal("Internal error of the gateway; its log has the details under this request id."))
             return
         origin = Origin(self._request_id, self.header, deadline)
-        self._inference = service.inference(self._asked, origin, self)
-        self._inference.start()
+        self._inference = inference = service.inference(self._asked, origin, self)
+        inference.start()
 
     def _deadline(self) -> float | None:
         asked = self.header("x-penstock-timeout-ms")
@@ -168,6 +168,7 @@ class HotCycle:
         self.disconnected = True
         if self._inference is not None:
             self._inference.abandon()
+            self._inference = None
 
     # The sink
 
@@ -286,4 +287,5 @@ class HotCycle:
 
     def _complete(self) -> None:
         self.response_complete = True
+        self._inference = None  # it leads back here as its sink: a cycle for the collector otherwise
         self._protocol.hot_complete(self)

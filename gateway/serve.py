@@ -63,9 +63,11 @@ def take_snapshot(endpoints: Mapping[str, Endpoint]) -> Snapshot:
     return Snapshot(endpoints, prepared)
 
 
-class Origin(Struct, frozen=True, gc=False):
+class Origin(Struct, frozen=True):
     """What a face knows of a request beside its body. `header` looks one up by its lower-case name.
 
+    Not `gc=False`: `header` leads back to the face's request, and a cycle through what the collector cannot see
+    is never freed.
     `request_id` is what the caller calls it; `deadline` is in seconds from now, None for the gateway's own.
     """
 
@@ -306,8 +308,10 @@ class Inference:
 
     def _settle(self, outcome: str, usage: Usage) -> None:
         self._settled = True
+        self._choices.clear()  # they lead back here; without them nothing waits for the collector
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         now = self._service.loop.time()
         first = self._first_text - self._received if self._first_text else None
         version = self.routed.version if self.routed else None
