@@ -30,9 +30,7 @@ def make_app(service: Service, started: int) -> Starlette:
 
     async def list_models(_: Request) -> Response:
         endpoints = service.snapshot.endpoints.values()
-        return _json(
-            {"object": "list", "data": [_model(endpoint, endpoint.name, started) for endpoint in endpoints]}
-        )
+        return _json({"object": "list", "data": [_model(endpoint, endpoint.name, started) for endpoint in endpoints]})
 
     async def retrieve_model(request: Request) -> Response:
         name = request.path_params["model"]
@@ -56,16 +54,13 @@ def make_app(service: Service, started: int) -> Starlette:
         Route("/v1/models/{model:path}", retrieve_model),
         Route("/health", health),
         Route("/ready", ready),
-        # POST to these is answered by the front before it comes here.
-        *[Route(dialect.path.decode(), not_here, methods=_ALL_METHODS) for dialect in DIALECTS],
+        # The front answers POST on these before it comes here; of other methods Starlette says what is allowed.
+        *[Route(dialect.path.decode(), not_here, methods=["POST"]) for dialect in DIALECTS],
     ]
     return Starlette(
         routes=routes,
         exception_handlers={PenstockError: _penstock_error, HTTPException: _http_error, Exception: _defect},
     )
-
-
-_ALL_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
 class RequestIds:
@@ -79,9 +74,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = next(
-            (value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), None
-        )
+        asked = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), None)
         request_id = make_request_id(self._next_id, asked).encode()
 
         async def with_id(message: Message) -> None:
@@ -135,9 +128,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return _error(NotFound(f"There is no route {path}."))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
-        return _error(
-            MethodNotAllowed(f"{request.method} is not allowed on {path}; use {allowed}."), error.headers
-        )
+        return _error(MethodNotAllowed(f"{request.method} is not allowed on {path}; use {allowed}."), error.headers)
     return _error(BadRequest(error.detail))
 
 
