@@ -151,7 +151,7 @@ class Gateway:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[httpx.Client]:
-        with httpx.Client(base_url=self.url, timeout=WAIT_S, trust_env=False) as client:
+        with httpx.Client(base_url=self.url, timeout=WAIT_S, trust_env=False, verify=False) as client:
             yield client
 
 
