@@ -17,7 +17,7 @@ from gateway.engines.contracts.binding import Reader
 from gateway.engines.tokenizer import TokenCounter
 from gateway.engines.triton_errors import FAILED, of_message, of_status
 from gateway.engines.triton_models import Served
-from gateway.engines.triton_response import ModelError
+from gateway.engines.triton_reader import ModelError
 from gateway.engines.triton_wire import WireError
 
 logger = logging.getLogger(__name__)

@@ -11,14 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.engines.triton_response import (
-    Layouts,
-    ModelError,
-    ResponseReader,
-    elements,
-    first_element,
-    parse_response,
-)
+from gateway.engines.triton_reader import Layouts, ModelError, ResponseReader
+from gateway.engines.triton_response import elements, first_element, parse_response
 from gateway.engines.triton_wire import WireError, field
 
 WANTED = ("text_output", "finish_reason", "num_output_tokens")
@@ -86,9 +80,7 @@ def messages(draw: st.DrawFn) -> tuple[pb.ModelStreamInferResponse, bool]:
     )
     for key in draw(st.lists(st.sampled_from(["triton_final_response", "sequence_id", ""]), unique=True)):
         parameter = infer.parameters[key]
-        kind = draw(
-            st.sampled_from(["bool_param", "int64_param", "string_param", "double_param", "uint64_param"])
-        )
+        kind = draw(st.sampled_from(["bool_param", "int64_param", "string_param", "double_param", "uint64_param"]))
         setattr(
             parameter,
             kind,
@@ -109,9 +101,7 @@ def messages(draw: st.DrawFn) -> tuple[pb.ModelStreamInferResponse, bool]:
     return message, raw
 
 
-def expected_tensors(
-    message: pb.ModelStreamInferResponse, raw: bool
-) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+def expected_tensors(message: pb.ModelStreamInferResponse, raw: bool) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     tensors: dict[str, tuple[str, tuple[int, ...], bytes]] = {}
     for index, output in enumerate(message.infer_response.outputs):
         if raw:
@@ -134,9 +124,7 @@ def test_the_long_way_agrees_with_protobuf(drawn: tuple[pb.ModelStreamInferRespo
     assert read.id == message.infer_response.id
     final = message.infer_response.parameters.get("triton_final_response")
     assert read.final == (final is not None and final.bool_param)
-    assert {name: (t.dtype, t.shape, t.data) for name, t in read.tensors.items()} == expected_tensors(
-        message, raw
-    )
+    assert {name: (t.dtype, t.shape, t.data) for name, t in read.tensors.items()} == expected_tensors(message, raw)
 
 
 @given(st.lists(messages(), min_size=1, max_size=6))
@@ -152,9 +140,7 @@ def test_the_short_way_agrees_with_the_long_way(
             reader.read(data)
             long = parse_response(data)
             assert reader.final == long.final
-            assert reader.values == [
-                long.tensors[name].data if name in long.tensors else None for name in WANTED
-            ]
+            assert reader.values == [long.tensors[name].data if name in long.tensors else None for name in WANTED]
 
 
 @given(
@@ -189,9 +175,7 @@ def test_a_new_version_of_the_model_is_learnt_anew() -> None:
     layouts = Layouts(WANTED)
     reader = ResponseReader(layouts, b"job-1")
     for version in ("1", "2", "1"):
-        message = response(
-            ("text_output", "BYTES", [1], bytes_tensor(b"x")), version=version
-        ).SerializeToString()
+        message = response(("text_output", "BYTES", [1], bytes_tensor(b"x")), version=version).SerializeToString()
         reader.read(message)
         assert reader.values[0] == bytes_tensor(b"x")
         assert len(layouts.known) == 1
@@ -201,9 +185,7 @@ def test_layouts_do_not_grow_without_end() -> None:
     layouts = Layouts(WANTED)
     reader = ResponseReader(layouts, b"job-1")
     for size in range(1, 200):
-        reader.read(
-            response(("text_output", "BYTES", [size], bytes_tensor(*[b"x"] * size))).SerializeToString()
-        )
+        reader.read(response(("text_output", "BYTES", [size], bytes_tensor(*[b"x"] * size))).SerializeToString())
         assert elements(reader.values[0] or b"") == [b"x"] * size
         assert len(layouts.known) <= 16
 

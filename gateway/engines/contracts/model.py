@@ -9,7 +9,7 @@ from gateway.engines.base import Job
 from gateway.engines.contracts.reader import OUTPUTS, AnswerReader
 from gateway.engines.contracts.request import RequestEncoder
 from gateway.engines.contracts.text import CumulativeText, DetectingText, EchoText, TextMode, TextSource
-from gateway.engines.triton_response import Layouts
+from gateway.engines.triton_reader import Layouts
 from gateway.routing.version import TextMode as TextSetting
 
 

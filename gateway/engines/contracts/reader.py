@@ -14,7 +14,8 @@ from gateway.core.answer import Chunk, Finish, TokenLogprob
 from gateway.core.errors import EngineError, EngineTimeout, PenstockError
 from gateway.engines.base import Job, Result
 from gateway.engines.contracts.text import TextSource
-from gateway.engines.triton_response import Layouts, ResponseReader, elements, first_element
+from gateway.engines.triton_reader import Layouts, ResponseReader
+from gateway.engines.triton_response import elements, first_element
 
 # The outputs that are looked at, in the order of ResponseReader.values.
 OUTPUTS = (
