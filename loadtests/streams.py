@@ -67,7 +67,7 @@ async def ask(client: AsyncOpenAI, model: str, prompt: str, tokens: int) -> Seen
                 seen.text += chunk.choices[0].delta.content
             if chunk.usage is not None:
                 seen.tokens = chunk.usage.completion_tokens
-    except Exception as error:  # noqa: BLE001 - whatever a client can meet is a result here
+    except Exception as error:  # whatever a client can meet is a result here
         seen.error = f"{type(error).__name__}: {error}"
     seen.ended = time.perf_counter()
     return seen

@@ -114,5 +114,3 @@ def alive(pids: Sequence[int]) -> list[int]:
             if stat.rpartition(")")[2].split()[0] != "Z":
                 living.append(pid)
     return living
-
-

@@ -54,7 +54,10 @@ async def test_fifty_answers_fit_their_schema(gateway: Running) -> None:
             answer = await client.chat.completions.create(
                 model="assistant",
                 messages=[{"role": "user", "content": prompt}],
-                response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": schema, "strict": True}},
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "it", "schema": schema, "strict": True},
+                },
             )
             assert answer.choices[0].finish_reason == "stop", prompt
             jsonschema.validate(json.loads(answer.choices[0].message.content or ""), schema)
@@ -68,7 +71,12 @@ def test_json_object_and_a_schema_that_is_none(gateway: Running) -> None:
     with openai.OpenAI(base_url=gateway.url, api_key="none", max_retries=0) as client:
         answer = client.chat.completions.create(
             model="assistant@v2",
-            messages=[{"role": "user", "content": "Extract name, age and city as JSON: Ana is 31 years old and lives in Lyon."}],
+            messages=[
+                {
+                    "role": "user",
+                    "content": "Extract name, age and city as JSON: Ana is 31 years old and lives in Lyon.",
+                }
+            ],
             response_format={"type": "json_object"},
         )
         assert isinstance(json.loads(answer.choices[0].message.content or ""), dict)

@@ -114,9 +114,7 @@ def test_models_and_errors(client: openai.OpenAI) -> None:
         client.models.retrieve("org/none")
     assert missing.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError, match="context") as long:
-        client.chat.completions.create(
-            model="assistant", messages=[{"role": "user", "content": "word " * 6000}]
-        )
+        client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "word " * 6000}])
     assert long.value.request_id
 
 

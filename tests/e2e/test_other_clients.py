@@ -17,9 +17,7 @@ NODE_PACKAGE = "openai@7"
 
 
 def seen_by(command: list[str | Path], gateway: Running, cwd: Path) -> dict[str, Any]:
-    ended = subprocess.run(
-        [*command, gateway.url], capture_output=True, text=True, timeout=60, check=False, cwd=cwd
-    )
+    ended = subprocess.run([*command, gateway.url], capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
     assert ended.returncode == 0, ended.stderr
     seen: dict[str, Any] = json.loads(ended.stdout)
     return seen

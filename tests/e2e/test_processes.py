@@ -91,11 +91,19 @@ def test_two_gateways_run_side_by_side_and_keep_apart(gateway: Running, tmp_path
 
 def test_a_missing_environment_is_said_in_words(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
-    config.write_text(
-        f'[engine]\nenvironment = "{tmp_path}/none"\n[endpoints.a.versions.v1]\nmodel = "assistant"\n'
-    )
+    config.write_text(f'[engine]\nenvironment = "{tmp_path}/none"\n[endpoints.a.versions.v1]\nmodel = "assistant"\n')
     ports = [part for flag in ("--http", "--grpc", "--metrics") for part in (flag, "127.0.0.1:0")]
-    command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--state", str(tmp_path / "s"), *ports]
+    command = [
+        sys.executable,
+        "-m",
+        "gateway.cli",
+        "serve",
+        "--config",
+        str(config),
+        "--state",
+        str(tmp_path / "s"),
+        *ports,
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "make triton-env" in ended.stderr
