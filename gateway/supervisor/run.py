@@ -81,12 +81,19 @@ class Supervisor:
                 raise CannotServe(str(error)) from error
             for bound in (*http, grpc, *metrics):
                 stack.callback(bound.close)
-            engine, log = config.engine.url, ""
-            if not engine:
-                triton = await self._start_triton(stack)
-                engine, log = triton.address, str(triton.log)
             await self._start_metrics(stack, metrics[0])
+            engine, log = config.engine.url, ""
+            triton = None if engine else self._embedded()
+            if triton is not None:
+                engine, log = triton.reserve(), str(triton.log)
+                stack.push_async_callback(triton.stop)
+            # Workers and Triton start side by side; at the end the workers go first.
             await self._start_workers(stack, engine, http, _address(grpc))
+            if triton is not None:
+                try:
+                    await triton.start()
+                except TritonError as error:
+                    raise CannotServe(str(error)) from error
             ready = await self._wait_ready(count)
             self._talk.card(
                 {
@@ -102,9 +109,9 @@ class Supervisor:
             )
             await asyncio.Event().wait()  # until cancelled
 
-    async def _start_triton(self, stack: contextlib.AsyncExitStack) -> EmbeddedTriton:
+    def _embedded(self) -> EmbeddedTriton:
         engine = self._config.engine
-        triton = EmbeddedTriton(
+        return EmbeddedTriton(
             environment=_triton_environment(engine.environment),
             repository=embedded_repository(),
             state=self._config.server.state,
@@ -113,12 +120,6 @@ class Supervisor:
             on_progress=self._talk.progress,
             on_event=self._talk.say,
         )
-        try:
-            await triton.start()
-        except TritonError as error:
-            raise CannotServe(str(error)) from error
-        stack.push_async_callback(triton.stop)
-        return triton
 
     async def _start_metrics(self, stack: contextlib.AsyncExitStack, listener: socket.socket) -> None:
         server = _MetricsServer(
@@ -155,7 +156,6 @@ class Supervisor:
                 parent=os.getpid(),
             )
 
-        self._talk.progress("starting the workers")
         workers = [
             WorkerProcess(index, orders, listener, self._on_report, self._on_death)
             for index, listener in enumerate(listeners, 1)

@@ -124,6 +124,12 @@ class EmbeddedTriton:
             raise TritonError("the embedded Triton has not been started")
         return f"{LOOPBACK}:{self._port.number}"
 
+    def reserve(self) -> str:
+        """Choose the address before the start, for those who are to connect as soon as it serves."""
+        if self._port is None:
+            self._port = ReservedPort()
+        return self.address
+
     @property
     def metrics_address(self) -> str | None:
         """Where it serves Prometheus metrics, host:port, until its next restart; None without."""
@@ -157,7 +163,7 @@ class EmbeddedTriton:
             self._models = collect_models(self._repository, self._extra, self._folder / "models", self._only)
             if self.log.exists():
                 self.log.replace(self.log.with_name("triton.log.1"))
-            self._port = ReservedPort()
+            self.reserve()
             await self._start_once()
         except BaseException:
             await self.stop()
@@ -173,6 +179,7 @@ class EmbeddedTriton:
         await self._end_run()
         if self._port is not None:
             self._port.close()
+            self._port = None
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -207,7 +214,7 @@ class EmbeddedTriton:
             ready_at = time.monotonic()
 
     async def _start_once(self) -> None:
-        """One start, with other ports if somebody else has taken ours."""
+        """One start; once more with another metrics port if somebody was quicker. The gRPC port is reserved."""
         for attempt in range(1, _PORT_TRIES + 1):
             try:
                 await self._launch()
@@ -215,10 +222,7 @@ class EmbeddedTriton:
             except StartFailed as error:
                 if attempt == _PORT_TRIES or not any(sign in str(error) for sign in _PORT_TAKEN):
                     raise
-                assert self._port is not None
-                self._port.close()
-                self._port = ReservedPort()
-                self._on_event(f"a port was taken, Triton gets another: {self.address}")
+                self._on_event("a port was taken, Triton is started again")
 
     async def _launch(self) -> None:
         assert self._port is not None
