@@ -308,7 +308,9 @@ class Inference:
 
     def _settle(self, outcome: str, usage: Usage) -> None:
         self._settled = True
-        self._choices.clear()  # they lead back here; without them nothing waits for the collector
+        for choice in self._choices:
+            choice.call = None
+        self._choices.clear()  # they led back here, and calls to their choices: now nothing waits for the collector
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
