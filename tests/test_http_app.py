@@ -127,7 +127,7 @@ ROUTES = ["/v1/models", "/v1/models/assistant", "/health", "/ready", "/v1/chat/c
 POSTS = {"/v1/chat/completions", "/v1/completions"}
 
 
-@pytest.mark.parametrize("path", ["/", "//", "/v1", "/v2/models", "/v1/embeddings", "/metrics", "/docs"])
+@pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "POST", "TRACE", "PROPFIND"])
 def test_methods(http: httpx.Client, path: str, method: str) -> None:
     taken = {"POST"} if path in POSTS else {"GET", "HEAD"}
