@@ -1,8 +1,7 @@
 """OpenAI chat completions: POST /v1/chat/completions.
 
 Stream order: a role chunk per choice, content deltas, an empty delta with the finish reason per choice,
-with `stream_options.include_usage` one chunk that has no choices, [DONE]. Events are cut from byte
-templates made once per answer: a token costs one `orjson.dumps` of its text and one join.
+with `stream_options.include_usage` one chunk that has no choices, [DONE].
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from gateway.dialects.openai_fields import (
     sampling_of,
     shown,
 )
-from gateway.dialects.openai_wire import DONE, error_body, error_event, usage_of
+from gateway.dialects.openai_wire import AnswerEncoder, error_body
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -152,57 +151,29 @@ def _logprobs(entries: tuple[TokenLogprob, ...]) -> dict[str, Any]:
     return {"content": content, "refusal": None}
 
 
-class ChatEncoder:
+class ChatEncoder(AnswerEncoder):
     """Bytes of one chat answer."""
 
-    __slots__ = ("_common", "_head", "_include_usage", "_n", "_prefix", "_suffix")
+    __slots__ = ()
 
     def __init__(self, request: Request, head: Head) -> None:
-        self._head = head
-        self._n = request.n
-        self._include_usage = request.include_usage
-        common = orjson.dumps(
-            {
-                "id": f"chatcmpl-{head.id}",
-                "object": "chat.completion.chunk",
-                "created": head.created,
-                "model": request.model,
-                "system_fingerprint": head.fingerprint,
-            }
-        )[:-1]
-        self._common = common
-        usage = b',"usage":null' if request.include_usage else b""
-        self._suffix = b',"finish_reason":null}]' + usage + b"}\n\n"
-        self._prefix = [b'data: %b,"choices":[{"index":%d,"delta":' % (common, i) for i in range(request.n)]
-
-    def start(self) -> bytes:
-        role = b'{"role":"assistant","content":"","refusal":null},"logprobs":null'
-        return b"".join([prefix + role + self._suffix for prefix in self._prefix])
-
-    def chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
-        middle = b'},"logprobs":' + orjson.dumps(_logprobs(logprobs)) if logprobs else b'},"logprobs":null'
-        return b"".join((self._prefix[choice], b'{"content":', orjson.dumps(text), middle, self._suffix))
-
-    def finish(self, choice: int, finish: Finish) -> bytes:
-        end = b',"finish_reason":"%b"}]' % finish.encode()
-        usage = b',"usage":null' if self._include_usage else b""
-        return b"".join((self._prefix[choice], b'{},"logprobs":null', end, usage, b"}\n\n"))
-
-    def end(self, usage: Usage) -> bytes:
-        if not self._include_usage:
-            return DONE
-        return b'data: %b,"choices":[],"usage":%b}\n\n%b' % (
-            self._common,
-            orjson.dumps(usage_of(usage)),
-            DONE,
+        super().__init__(
+            request, head, prefix="chatcmpl", kind="chat.completion.chunk", choices=request.n, opening=b'"delta":'
         )
 
-    def error(self, error: PenstockError) -> bytes:
-        return error_event(error)
+    def start(self) -> bytes:
+        role = b'{"role":"assistant","content":"","refusal":null}'
+        return b"".join([self._event(choice, role, b"null", b"null") for choice in range(len(self._prefix))])
+
+    def chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
+        detail = orjson.dumps(_logprobs(logprobs)) if logprobs else b"null"
+        return self._event(choice, b'{"content":%b}' % orjson.dumps(text), detail, b"null")
+
+    def finish(self, choice: int, finish: Finish) -> bytes:
+        return self._event(choice, b"{}", b"null", b'"%b"' % finish.encode())
 
     def whole(self, choices: Sequence[WholeChoice], usage: Usage) -> bytes:
-        head = orjson.loads(self._common + b"}") | {"object": "chat.completion"}
-        head["choices"] = [
+        answers = [
             {
                 "index": index,
                 "message": {"role": "assistant", "content": choice.text, "refusal": None},
@@ -211,5 +182,4 @@ class ChatEncoder:
             }
             for index, choice in enumerate(choices)
         ]
-        head["usage"] = usage_of(usage)
-        return orjson.dumps(head)
+        return self._whole("chat.completion", answers, usage)

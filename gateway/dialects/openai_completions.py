@@ -21,7 +21,7 @@ from gateway.dialects.openai_fields import (
     sampling_of,
     shown,
 )
-from gateway.dialects.openai_wire import DONE, error_body, error_event, usage_of
+from gateway.dialects.openai_wire import AnswerEncoder, error_body
 
 MAX_PROMPTS = 64
 
@@ -100,24 +100,14 @@ def _logprobs(entries: tuple[TokenLogprob, ...], offset: int) -> dict[str, Any]:
     }
 
 
-class CompletionEncoder:
-    """Bytes of one completions answer."""
+class CompletionEncoder(AnswerEncoder):
+    """Bytes of one completions answer. Offsets count the characters of each choice's text so far."""
 
-    __slots__ = ("_common", "_include_usage", "_offsets", "_prefix")
+    __slots__ = ("_offsets",)
 
     def __init__(self, request: Request, head: Head) -> None:
-        self._include_usage = request.include_usage
-        self._common = orjson.dumps(
-            {
-                "id": f"cmpl-{head.id}",
-                "object": "text_completion",
-                "created": head.created,
-                "model": request.model,
-                "system_fingerprint": head.fingerprint,
-            }
-        )[:-1]
         choices = len(request.prompts) * request.n
-        self._prefix = [b'data: %b,"choices":[{"index":%d,"text":' % (self._common, i) for i in range(choices)]
+        super().__init__(request, head, prefix="cmpl", kind="text_completion", choices=choices, opening=b'"text":')
         self._offsets = [0] * choices
 
     def start(self) -> bytes:
@@ -131,21 +121,8 @@ class CompletionEncoder:
     def finish(self, choice: int, finish: Finish) -> bytes:
         return self._event(choice, b'""', b"null", b'"%b"' % finish.encode())
 
-    def end(self, usage: Usage) -> bytes:
-        if not self._include_usage:
-            return DONE
-        return b'data: %b,"choices":[],"usage":%b}\n\n%b' % (
-            self._common,
-            orjson.dumps(usage_of(usage)),
-            DONE,
-        )
-
-    def error(self, error: PenstockError) -> bytes:
-        return error_event(error)
-
     def whole(self, choices: Sequence[WholeChoice], usage: Usage) -> bytes:
-        head = orjson.loads(self._common + b"}")
-        head["choices"] = [
+        answers = [
             {
                 "index": index,
                 "text": choice.text,
@@ -154,10 +131,4 @@ class CompletionEncoder:
             }
             for index, choice in enumerate(choices)
         ]
-        head["usage"] = usage_of(usage)
-        return orjson.dumps(head)
-
-    def _event(self, choice: int, text: bytes, logprobs: bytes, finish: bytes) -> bytes:
-        usage = b',"usage":null' if self._include_usage else b""
-        tail = b',"logprobs":%b,"finish_reason":%b}]%b}\n\n' % (logprobs, finish, usage)
-        return b"".join((self._prefix[choice], text, tail))
+        return self._whole("text_completion", answers, usage)
