@@ -27,7 +27,8 @@ from gateway.http_app import RequestIds, make_app, readiness_report
 from gateway.http_front import HttpFront
 from gateway.ids import id_maker
 from gateway.orders import DRAIN_S, Orders, decode_orders
-from gateway.serve import Service, take_snapshot
+from gateway.serve import Service
+from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
 
 log = logging.getLogger("penstock.worker")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -29,38 +29,12 @@ from gateway.core.errors import BadRequest, Cancelled, EngineTimeout, Internal, 
 from gateway.core.request import Request, Sampling
 from gateway.core.stop import StopScanner
 from gateway.engines.base import Call, Engine, Job, Result
-from gateway.prompt import PromptTemplate
 from gateway.routing.policy import apply_policy
 from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
-from gateway.routing.version import Endpoint
+from gateway.snapshot import Snapshot
 from gateway.stats import Stats
 
 log = logging.getLogger("penstock.serve")
-
-
-class Prepared(Struct, frozen=True):
-    """What is made once per version and not once per request. `template` is None for prompts only."""
-
-    template: PromptTemplate | None
-    fingerprint: str
-
-
-class Snapshot(Struct, frozen=True):
-    """The live state that requests are served by; swapped whole, never changed. `prepared` by version label."""
-
-    endpoints: Mapping[str, Endpoint]
-    prepared: Mapping[str, Prepared]
-
-
-def take_snapshot(endpoints: Mapping[str, Endpoint]) -> Snapshot:
-    """The snapshot of a set of endpoints. Errors: `jinja2.TemplateSyntaxError` for a template that does not compile."""
-    prepared = {}
-    for endpoint in endpoints.values():
-        for version in endpoint.versions.values():
-            source = version.chat_template
-            template = PromptTemplate(source, dict(version.template_vars)) if source else None
-            prepared[version.label] = Prepared(template, version.fingerprint)
-    return Snapshot(endpoints, prepared)
 
 
 class Origin(Struct, frozen=True):
@@ -187,7 +161,7 @@ class Inference:
     def _route(self) -> Routed:
         request, header = self._request, self._origin.header
         endpoint, pin = find_endpoint(self._snapshot.endpoints, request.model)
-        pin = one_pin(pin, header("x-penstock-version"))
+        pin = one_pin(endpoint.name, pin, header("x-penstock-version"))
         key: str | None = None
         if endpoint.sticky == "user":
             key = request.user

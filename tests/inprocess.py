@@ -24,7 +24,8 @@ from gateway.http_app import RequestIds, make_app
 from gateway.http_front import HttpFront
 from gateway.ids import id_maker
 from gateway.routing.version import Endpoint, Version
-from gateway.serve import Service, take_snapshot
+from gateway.serve import Service
+from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
 
 TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"

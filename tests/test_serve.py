@@ -15,7 +15,8 @@ from gateway.core.errors import EngineError, EngineUnavailable, PenstockError
 from gateway.core.request import Guide, Message, Request, Sampling
 from gateway.engines.base import Job, Listener, Readiness, Result
 from gateway.routing.version import Determinism, Endpoint, SamplingDefaults, Version
-from gateway.serve import Inference, Origin, Service, take_snapshot
+from gateway.serve import Inference, Origin, Service
+from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"

@@ -55,11 +55,14 @@ def route(endpoint: Endpoint, pin: str | None, sticky_key: str | None, request_i
     return Routed(endpoint.versions[chosen], "sticky" if sticky_key else "weight")
 
 
-def one_pin(in_model: str | None, in_header: str | None) -> str | None:
+def one_pin(endpoint: str, in_model: str | None, in_header: str | None) -> str | None:
     """A pin may come in the model's name or in a header; two that differ are refused.
 
-    An empty header is none; an empty pin in the name (`assistant@`) stays one, and names no version.
+    The header may carry the version or, as answers do, `endpoint@version`. An empty header is none; an empty
+    pin in the name (`assistant@`) stays one, and names no version.
     """
+    if in_header is not None:
+        in_header = in_header.removeprefix(f"{endpoint}@")
     if in_model is not None and in_header and in_model != in_header:
         raise BadRequest(
             f"The model pins version '{in_model[:80]}' and the header x-penstock-version '{in_header[:80]}'; "

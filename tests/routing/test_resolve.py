@@ -102,16 +102,19 @@ def test_looking_for_a_near_name_does_not_read_megabytes() -> None:
         (None, "", None),
         ("v1", "", "v1"),
         ("", None, ""),
+        (None, "chat@v2", "v2"),
+        ("v1", "chat@v1", "v1"),
+        (None, "other@v2", "other@v2"),
     ],
 )
 def test_one_pin(in_model: str | None, in_header: str | None, pin: str | None) -> None:
-    assert one_pin(in_model, in_header) == pin
+    assert one_pin("chat", in_model, in_header) == pin
 
 
 @pytest.mark.parametrize(("in_model", "in_header"), [("v1", "v2"), ("", "v2"), ("v" * 200, "w" * 200)])
 def test_two_pins(in_model: str, in_header: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        one_pin(in_model, in_header)
+        one_pin("chat", in_model, in_header)
     message = caught.value.message
     assert f"'{in_model[:80]}'" in message
     assert f"'{in_header[:80]}'" in message
