@@ -65,15 +65,11 @@ def collect_models(
 
 def _make_model(template: Path, name: str, weights: Path, folder: Path) -> None:
     if not _NAME.fullmatch(name):
-        raise RepositoryError(
-            f"{name!r} can't name a model: letters, digits, dots, dashes and underscores only"
-        )
+        raise RepositoryError(f"{name!r} can't name a model: letters, digits, dots, dashes and underscores only")
     if not weights.exists():
         raise RepositoryError(f"model {name!r}: there is nothing at {weights}")
     if weights.is_dir() and not (weights / "openvino_model.xml").is_file():
-        raise RepositoryError(
-            f"model {name!r}: {weights} holds no openvino_model.xml, so it is no OpenVINO folder"
-        )
+        raise RepositoryError(f"model {name!r}: {weights} holds no openvino_model.xml, so it is no OpenVINO folder")
     if weights.is_file() and weights.suffix != ".gguf":
         raise RepositoryError(f"model {name!r}: {weights} is neither a .gguf file nor an OpenVINO folder")
     if not (template / _ENGINE).is_dir():
@@ -81,8 +77,9 @@ def _make_model(template: Path, name: str, weights: Path, folder: Path) -> None:
     config = (template / "config.pbtxt").read_text()
     config = _set(config, r'^(name: )"[^"]*"', name)
     config = _set(config, r'(key: "model_path" value: \{ string_value: )"[^"]*"', str(weights.absolute()))
-    # Its size isn't known: the cache grows with use instead of being reserved.
+    # Its size isn't known: the cache grows with use instead of being reserved, and it gets every core.
     config = _set(config, r'(key: "kv_blocks" value: \{ string_value: )"[^"]*"', "0")
+    config = _set(config, r'(key: "threads" value: \{ string_value: )"[^"]*"', "0")
     version = folder / "1"
     version.mkdir(parents=True)
     (folder / "config.pbtxt").write_text(config)

@@ -34,7 +34,8 @@ def test_a_further_model_is_the_assistant_with_other_weights(tmp_path: Path) -> 
     assert 'name: "mine"' in config
     quoted = str(weights).replace('"', '\\"')
     assert f'{{ key: "model_path" value: {{ string_value: "{quoted}" }} }}' in config
-    assert re.search(r'"kv_blocks" value: \{ string_value: "0" \}', config)
+    for unknown in ("kv_blocks", "threads"):
+        assert re.search(rf'"{unknown}" value: \{{ string_value: "0" \}}', config)
     assert (made / "mine" / "1" / "model.py").read_text() == (EMBEDDED / "assistant" / "1" / "model.py").read_text()
     assert (made / "mine" / "penstock_engine" / "loop.py").is_file()
 

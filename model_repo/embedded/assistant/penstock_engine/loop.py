@@ -32,7 +32,7 @@ from penstock_engine.settings import ModelFacts, Settings
 from penstock_engine.tokens import load_tokenizer
 
 CANCEL_POLL_S = 0.025
-_PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+_PROPERTIES: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 _STOPPING = "the model is being unloaded"
 
 
@@ -109,7 +109,8 @@ class EngineLoop:
         scheduler.max_num_batched_tokens = self._settings.max_num_batched_tokens
         scheduler.max_num_seqs = self._settings.max_num_seqs
         scheduler.enable_prefix_caching = True
-        return genai.ContinuousBatchingPipeline(str(self._settings.model_path), scheduler, "CPU", _PROPERTIES)
+        properties = {**_PROPERTIES, "INFERENCE_NUM_THREADS": self._settings.threads}
+        return genai.ContinuousBatchingPipeline(str(self._settings.model_path), scheduler, "CPU", properties)
 
     def _run(self) -> None:
         self._warm_up()
@@ -269,17 +270,18 @@ class EngineLoop:
                 self._end(key, running, "cancelled")
 
     def _deliver(self, now: float) -> None:
+        pause = max(self._settings.coalesce_s, len(self._running) / self._settings.max_messages_per_s)
         for key, running in list(self._running.items()):
             if running.handle is None:
                 continue
             try:
-                self._deliver_one(key, running, now)
+                self._deliver_one(key, running, now, pause)
             except Exception as exc:  # as in _admit
                 running.handle.cancel()
                 if self._running.pop(key, None) is not None:
                     self._fail(running.reply, "deliver the answer", exc)
 
-    def _deliver_one(self, key: int, running: _Running, now: float) -> None:
+    def _deliver_one(self, key: int, running: _Running, now: float, pause: float) -> None:
         handle, sequence = running.handle, running.sequence
         status = handle.get_status()  # before reading: nothing can be added to a finished one
         reason = genai.GenerationFinishReason.NONE
@@ -296,7 +298,7 @@ class EngineLoop:
         elif status != genai.GenerationStatus.RUNNING:
             length = reason == genai.GenerationFinishReason.LENGTH
             self._end(key, running, "length" if length else "stop")
-        elif sequence.is_due and now - running.sent_at >= self._settings.coalesce_s:
+        elif sequence.is_due and now - running.sent_at >= pause:
             running.sent_at = now
             running.reply.send(sequence.take(), sequence)
 

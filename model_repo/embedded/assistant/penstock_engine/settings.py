@@ -31,7 +31,9 @@ class Settings:
     kv_blocks: int = 2048
     max_num_batched_tokens: int = 256
     max_num_seqs: int = 128
+    threads: int = 0
     coalesce_s: float = 0.015
+    max_messages_per_s: int = 1000
     max_context: int = 0
 
     @classmethod
@@ -42,7 +44,7 @@ class Settings:
             SettingsError: an unknown parameter, a number that isn't one, or no such model file.
         """
         known = {"model_path", "kv_blocks", "max_num_batched_tokens", "max_num_seqs",
-                 "coalesce_ms", "max_context"}  # fmt: skip
+                 "threads", "coalesce_ms", "max_messages_per_s", "max_context"}  # fmt: skip
         unknown = sorted(set(parameters) - known)
         if unknown:
             raise SettingsError(f"unknown parameter {unknown[0]!r}; known are {sorted(known)}")
@@ -65,7 +67,9 @@ class Settings:
             kv_blocks=whole("kv_blocks", 2048, 0),
             max_num_batched_tokens=whole("max_num_batched_tokens", 256, 1),
             max_num_seqs=whole("max_num_seqs", 128, 1),
+            threads=whole("threads", 0, 0),
             coalesce_s=whole("coalesce_ms", 15, 0) / 1000,
+            max_messages_per_s=whole("max_messages_per_s", 1000, 1),
             max_context=whole("max_context", 0, 0),
         )
 
