@@ -102,9 +102,7 @@ class Worker:
         # One JSON line: readiness and counters. The supervisor waits for the first and sums the rest.
         while True:
             await self.grpc.update()
-            line = orjson.dumps(
-                {"readiness": readiness_report(self.service), "stats": self.service.stats.to_dict()}
-            )
+            line = orjson.dumps({"readiness": readiness_report(self.service), "stats": self.service.stats.to_dict()})
             try:
                 os.write(self.orders.report_fd, line + b"\n")
             except BlockingIOError:

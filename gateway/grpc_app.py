@@ -46,9 +46,7 @@ class GrpcFace:
         for name, ready in states.items():
             if self._known.get(name) != ready:
                 serving = (
-                    health_pb2.HealthCheckResponse.SERVING
-                    if ready
-                    else health_pb2.HealthCheckResponse.NOT_SERVING
+                    health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
                 )
                 await self._health.set(name, serving)
         self._known = states

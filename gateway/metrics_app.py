@@ -101,8 +101,7 @@ def _sum(reports: Iterable[Report]) -> Report:
             for field, counter in counters.items()
         },
         **{
-            field: [[*labels, *values] for labels, values in sorted(sums.items())]
-            for field, sums in histograms.items()
+            field: [[*labels, *values] for labels, values in sorted(sums.items())] for field, sums in histograms.items()
         },
     }
 

@@ -103,9 +103,7 @@ class Client:
 
         return self.stub.ModelStreamInfer(one(), timeout=timeout)
 
-    def request(
-        self, model: str, inputs: Mapping[str, Value], *, version: str = "", request_id: str = ""
-    ) -> Any:
+    def request(self, model: str, inputs: Mapping[str, Value], *, version: str = "", request_id: str = "") -> Any:
         """The message for one request."""
         request = service_pb2.ModelInferRequest(model_name=model, model_version=version, id=request_id)
         request.parameters["triton_enable_empty_final_response"].bool_param = True

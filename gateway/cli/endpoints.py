@@ -33,9 +33,7 @@ def endpoints(config_path: Path | None, as_json: bool, **flags: str | None) -> N
     table = Table("endpoint", "version", "share", "engine model", "determinism", "state", box=None)
     for row in rows:
         model = f"{row['model']}:{row['model_version']}" if row["model_version"] else row["model"]
-        table.add_row(
-            row["endpoint"], row["version"], f"{row['share']:.1%}", model, row["determinism"], row["state"]
-        )
+        table.add_row(row["endpoint"], row["version"], f"{row['share']:.1%}", model, row["determinism"], row["state"])
     Console().print(table)
 
 
@@ -53,11 +51,7 @@ def _rows(config: Config, states: dict[str, Any] | None) -> list[dict[str, Any]]
                     "model": version.model,
                     "model_version": version.model_version,
                     "determinism": version.determinism,
-                    "state": "gateway not running"
-                    if state is None
-                    else "ready"
-                    if state["ready"]
-                    else state["reason"],
+                    "state": "gateway not running" if state is None else "ready" if state["ready"] else state["reason"],
                 }
             )
     return rows

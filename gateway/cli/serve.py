@@ -13,9 +13,7 @@ from gateway.supervisor.run import CannotServe, Supervisor
 from gateway.supervisor.talk import Talk
 
 
-@click.command(
-    epilog="Example: penstock serve --http 127.0.0.1:9080 --grpc 127.0.0.1:9081 --state /tmp/second"
-)
+@click.command(epilog="Example: penstock serve --http 127.0.0.1:9080 --grpc 127.0.0.1:9081 --state /tmp/second")
 @config_option
 @address_options
 @json_option

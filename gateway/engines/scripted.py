@@ -45,9 +45,7 @@ class ScriptedCall:
         self._loop.call_soon(self._run)
 
     def __repr__(self) -> str:
-        state = (
-            "cancelled" if self.cancelled else "ended" if self.ended else "held" if self.held else "running"
-        )
+        state = "cancelled" if self.cancelled else "ended" if self.ended else "held" if self.held else "running"
         return f"<ScriptedCall {self.job.id} {state}, {len(self._steps)} steps left>"
 
     def cancel(self) -> None:

@@ -30,9 +30,7 @@ class TokenCounter:
     def count(self, prompt: str, answer: str) -> tuple[int, int]:
         """Tokens of a prompt, with the special tokens that the engine adds, and of an answer, without."""
         encode = self._tokenizer.encode
-        return len(encode(prompt, add_special_tokens=True).ids), len(
-            encode(answer, add_special_tokens=False).ids
-        )
+        return len(encode(prompt, add_special_tokens=True).ids), len(encode(answer, add_special_tokens=False).ids)
 
 
 def load_counter(path: str) -> TokenCounter:

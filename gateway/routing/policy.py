@@ -40,9 +40,7 @@ def apply_policy(request: Request, version: Version, request_id: str) -> Samplin
     if request.n > limits.n:
         raise BadRequest(f"n is {request.n}, but {version.label} allows at most {limits.n}.", param="n")
     if asked.min_tokens is not None and asked.min_tokens > max_tokens:
-        raise BadRequest(
-            f"min_tokens is {asked.min_tokens}, above max_tokens {max_tokens}.", param="min_tokens"
-        )
+        raise BadRequest(f"min_tokens is {asked.min_tokens}, above max_tokens {max_tokens}.", param="min_tokens")
     used = replace(
         asked,
         max_tokens=max_tokens,

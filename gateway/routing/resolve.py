@@ -29,14 +29,8 @@ def find_endpoint(endpoints: Mapping[str, Endpoint], model: str) -> tuple[Endpoi
     endpoint = endpoints.get(name) if at else None
     if endpoint is None:
         near = get_close_matches((name if at else model)[:100], endpoints, 1)  # its cost grows with the length
-        hint = (
-            f"did you mean '{near[0]}'?"
-            if near
-            else f"known models: {', '.join(sorted(endpoints)) or 'none'}."
-        )
-        raise NotFound(
-            f"The model '{model[:80]}' does not exist; {hint}", param="model", code="model_not_found"
-        )
+        hint = f"did you mean '{near[0]}'?" if near else f"known models: {', '.join(sorted(endpoints)) or 'none'}."
+        raise NotFound(f"The model '{model[:80]}' does not exist; {hint}", param="model", code="model_not_found")
     return endpoint, version
 
 

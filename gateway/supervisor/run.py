@@ -222,7 +222,8 @@ def _own(state: Path) -> Iterator[None]:
         state.mkdir(parents=True, exist_ok=True)
         lock = (state / "lock").open("a+")
     except OSError as error:
-        raise CannotServe(f"can't use the state folder {state}: {error.strerror}; choose one with --state DIR") from error
+        why = error.strerror or str(error)
+        raise CannotServe(f"can't use the state folder {state}: {why}; choose one with --state DIR") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,8 @@ class Talk:
             self._out.file.write(orjson.dumps({"event": "serving", **facts}).decode() + "\n")
             self._out.file.flush()
             return
-        body = f'{{"model": "{facts["endpoint"]}", "stream": true, "messages": [{{"role": "user", "content": "What is a canary?"}}]}}'
+        messages = '[{"role": "user", "content": "What is a canary?"}]'
+        body = f'{{"model": "{facts["endpoint"]}", "stream": true, "messages": {messages}}}'
         state = "[bold green]is ready" if facts["ready"] else "[bold yellow]serves, but is not ready"
         self._out.print(f"Penstock {state}[/] after {facts['seconds']:.1f} s.")
         self._out.print(f"  HTTP     http://{facts['http']}/v1")

@@ -23,9 +23,7 @@ async def wait_until_ready(host: str, port: int, names: Sequence[str]) -> None:
         triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         while True:
             try:
-                index = await triton.RepositoryIndex(
-                    service_pb2.RepositoryIndexRequest(), timeout=_CALL_LIMIT_S
-                )
+                index = await triton.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=_CALL_LIMIT_S)
                 versions = [(m.name, m.version) for m in index.models if m.name in names and m.version]
                 if {name for name, _ in versions} == set(names):
                     answers = [

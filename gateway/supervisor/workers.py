@@ -95,9 +95,7 @@ class WorkerProcess:
             os.close(writer)
         stdin = self._process.stdin
         assert stdin is not None  # asked for above
-        with contextlib.suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # it died at once: the keeper sees it
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died at once: the keeper sees it
             stdin.write(encode_orders(orders))
             await stdin.drain()
             stdin.close()
@@ -106,9 +104,7 @@ class WorkerProcess:
     async def _read_reports(self, fd: int) -> None:
         stream = asyncio.StreamReader(limit=MAX_REPORT_BYTES)
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(fd, "rb")
-        )
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(fd, "rb"))
         try:
             async for line in stream:
                 self._on_report(self.index, orjson.loads(line))
