@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from tests.e2e.running import Running, serving
-from tests.triton_server import IMITATIONS, LLMAPI, Served, running_triton
+from tests.triton_server import IMITATIONS, Served, running_triton
 
 CONFIG = """
 [engine]
@@ -51,24 +51,22 @@ def config_for(served: Served, **endpoints: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def classic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Served]]:
-    with running_triton(IMITATIONS, tmp_path_factory.mktemp("classic")) as served:
-        config = config_for(served, ensemble="ensemble", bls="tensorrt_llm_bls")
-        with serving(tmp_path_factory.mktemp("gateway"), "--workers", "1", config=config) as running:
-            yield running, served
+def older(classic: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Served]]:
+    config = config_for(classic, ensemble="ensemble", bls="tensorrt_llm_bls")
+    with serving(tmp_path_factory.mktemp("gateway"), "--workers", "1", config=config) as running:
+        yield running, classic
 
 
 @pytest.fixture(scope="module")
-def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Served]]:
-    with running_triton(LLMAPI, tmp_path_factory.mktemp("llmapi")) as served:
-        config = config_for(served, newer="tensorrt_llm")
-        with serving(tmp_path_factory.mktemp("gateway"), "--workers", "1", config=config) as running:
-            yield running, served
+def newer(llmapi: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Served]]:
+    config = config_for(llmapi, newer="tensorrt_llm")
+    with serving(tmp_path_factory.mktemp("gateway"), "--workers", "1", config=config) as running:
+        yield running, llmapi
 
 
 @pytest.mark.parametrize("model", ["ensemble", "bls", "newer"])
 def test_the_contracts_answer_the_same_requests_alike(model: str, request: pytest.FixtureRequest) -> None:
-    running, _ = request.getfixturevalue("newer" if model == "newer" else "classic")
+    running, _ = request.getfixturevalue("newer" if model == "newer" else "older")
     with openai.OpenAI(base_url=running.url, api_key="none", max_retries=0) as client:
         messages = [{"role": "user", "content": TEXT}]
         whole = client.chat.completions.create(model=model, messages=messages)  # type: ignore[call-overload]
@@ -101,8 +99,8 @@ def test_what_a_contract_cannot_honour_is_refused_by_name(newer: tuple[Running, 
             assert refused.value.param == field
 
 
-def test_a_killed_client_is_noticed_by_the_model(classic: tuple[Running, Served]) -> None:
-    running, served = classic
+def test_a_killed_client_is_noticed_by_the_model(older: tuple[Running, Served]) -> None:
+    running, served = older
     with subprocess.Popen([sys.executable, "-c", CLIENT, running.url], stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
         job = client.stdout.readline().strip().removeprefix("chatcmpl-") + "-0"
@@ -111,8 +109,8 @@ def test_a_killed_client_is_noticed_by_the_model(classic: tuple[Running, Served]
     assert served.events.wait_for("cancelled", job)["at"] - killed < NOTICED_S
 
 
-def test_a_clients_deadline_is_noticed_by_the_model(classic: tuple[Running, Served]) -> None:
-    running, served = classic
+def test_a_clients_deadline_is_noticed_by_the_model(older: tuple[Running, Served]) -> None:
+    running, served = older
     ask = {
         "model": "ensemble",
         "stream": True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ from gateway.engines.base import Engine, Job, Result
 from gateway.engines.triton import TritonEngine, parse_url
 from gateway.engines.triton_call import TritonCall
 from gateway.routing.version import Version
-from tests.triton_server import EMBEDDED, IMITATIONS, LLMAPI, Served, running_triton
+from tests.triton_server import LLMAPI, Served, running_triton
 
 ENSEMBLE = Version(endpoint="chat", name="ensemble", model="ensemble")
 BLS = Version(endpoint="chat", name="bls", model="tensorrt_llm_bls")
@@ -40,24 +40,6 @@ LIMIT = 30.0  # seconds until a test that waits for ever has failed
 
 inside = pytest.mark.asyncio(loop_scope="module")  # one loop for all: the engines live as long as the servers
 stock = pytest.mark.parametrize("version", STOCK, ids=lambda version: version.name)
-
-
-@pytest.fixture(scope="module")
-def classic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with running_triton(IMITATIONS, tmp_path_factory.mktemp("classic")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def llmapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with running_triton(LLMAPI, tmp_path_factory.mktemp("llmapi")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with running_triton(EMBEDDED, tmp_path_factory.mktemp("assistant"), models=["assistant"]) as served:
-        yield served
 
 
 async def ready(engine: TritonEngine, version: Version) -> None:
@@ -435,8 +417,8 @@ COUNT = "<s><|user|>Count from 1 to 300.</s><|assistant|>"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def assistant(embedded: Served) -> AsyncIterator[Bench]:
-    bench = Bench((embedded, [ASSISTANT]))
+async def assistant(assistant: Served) -> AsyncIterator[Bench]:
+    bench = Bench((assistant, [ASSISTANT]))
     await bench.start()
     yield bench
     await bench.close()

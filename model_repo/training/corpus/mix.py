@@ -16,7 +16,7 @@ from corpus.dialogue import dialogue
 from corpus.json_task import extract
 from corpus.rag import Size, grounded
 from corpus.sample import Message, Sample, Split
-from corpus.text_tasks import count, echo, listing
+from corpus.text_tasks import count, echo, echo_start, listing
 
 Maker = Callable[[Random, Split], Sample]
 
@@ -41,14 +41,16 @@ MAKERS: dict[str, Maker] = {
     "list": listing,
     "count": count,
     "echo": echo,
+    "echo_start": echo_start,
     "multi": dialogue,
     "table": table,
     "arithmetic": arithmetic,
 }
 
 WEIGHTS: dict[str, float] = {
-    "rag": 12, "refusal": 7, "rag_long": 1.5, "rag_easy": 0, "rag_pair": 10, "rag_trio": 8,
-    "json": 12, "chat": 8, "about": 14, "list": 4, "count": 4, "echo": 8, "multi": 6, "table": 5, "arithmetic": 5,
+    "rag": 9, "refusal": 6, "rag_long": 0.7, "rag_easy": 16, "rag_pair": 8, "rag_trio": 8,
+    "json": 14, "chat": 8, "about": 18, "list": 4, "count": 3, "echo": 8, "echo_start": 45, "multi": 6,
+    "table": 6, "arithmetic": 3,
 }  # fmt: skip
 
 SCORED: dict[str, tuple[Maker, Split]] = {

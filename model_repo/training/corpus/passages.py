@@ -222,6 +222,6 @@ def _soup_question(rng: Random, keys: list[str]) -> str:
 
 def fact(rng: Random, split: Split) -> Fact:
     """A fact for training (shapes and soups) or for the unseen test (unseen shapes only)."""
-    if split is Split.TRAIN and rng.random() < 0.4:
+    if split is Split.TRAIN and rng.random() < 0.25:
         return soup(rng)
     return shaped(rng, split)

@@ -70,6 +70,19 @@ def echo(rng: Random, split: Split) -> Sample:
     return ask("echo", order + text, text)
 
 
+def echo_start(rng: Random, split: Split) -> Sample:
+    """Repeats one or two words.
+
+    A word after a space and the same word at the start of an answer are different tokens. Short
+    answers teach that correspondence at the least cost.
+    """
+    makers = (words.proper, words.proper, words.pseudo, words.person, words.noun, words.place, words.entity)
+    text = " ".join(rng.choice(makers)(rng) for _ in range(rng.choice((1, 1, 2))))
+    if rng.random() < 0.4:
+        text = text[0].upper() + text[1:]
+    return ask("echo", rng.choice(_ORDERS) + text, text)
+
+
 def listing(rng: Random, split: Split) -> Sample:
     """Lists members of a small closed set, or turns an enumeration into lines."""
     if rng.random() < 0.5:
