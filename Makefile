@@ -1,6 +1,6 @@
 # Thin: each target says what runs; scripts/ holds how environments are made. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env triton-env serve test lint types check fix score build clean
+.PHONY: help env triton-env openai2-env serve test lint types check fix score build clean
 BIN := .venv/bin
 
 help:  ## list the targets
@@ -12,12 +12,15 @@ env:  ## make .venv with the development tools
 triton-env:  ## make .venv-triton: the embedded Triton and what its models import
 	@scripts/environment triton
 
+openai2-env:  ## make .venv-openai2: the older major of openai-python, for its test
+	@scripts/environment openai2
+
 serve:  ## start Triton and the gateway; pass flags with ARGS="--http 127.0.0.1:9000"
 	@scripts/environment runtime
 	@scripts/environment triton
 	@exec $(BIN)/penstock serve $(ARGS)
 
-test: check triton-env  ## everything: linters, types, floors, then the tests against a real Triton; ARGS goes to pytest
+test: check triton-env openai2-env  ## everything: linters, types, floors, then the tests against a real Triton; ARGS goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: env  ## ruff: rules and format
@@ -41,5 +44,5 @@ build: env  ## build the wheel into dist/
 	@$(BIN)/hatchling build --target wheel
 
 clean:  ## remove environments, caches and built files; .penstock/ (state) stays
-	rm -rf .venv .venv-triton .venv*.lock .venv*.log dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-openai2 .venv*.lock .venv*.log dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find gateway kernels model_repo tests -name __pycache__ -prune -exec rm -rf {} +
