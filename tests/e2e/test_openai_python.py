@@ -23,7 +23,7 @@ def test_unary_chat_answers_and_names_its_version(client: openai.OpenAI) -> None
         model="assistant@v2", messages=[{"role": "user", "content": CANARY}]
     )
     answer = raw.parse()
-    assert "version" in (answer.choices[0].message.content or "")
+    assert "canary" in (answer.choices[0].message.content or "").lower()
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
@@ -55,10 +55,11 @@ def test_a_long_answer_is_really_long(client: openai.OpenAI) -> None:
 
 
 def test_stop_strings_max_tokens_and_n(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model="assistant@v2", messages=[{"role": "user", "content": "Count from 1 to 30."}], stop=", 7", n=2
-    )
-    assert [choice.message.content for choice in answer.choices] == ["1, 2, 3, 4, 5, 6"] * 2
+    ask = {"model": "assistant@v2", "messages": [{"role": "user", "content": "Count from 1 to 30."}]}
+    whole = client.chat.completions.create(**ask).choices[0].message.content  # type: ignore[call-overload]
+    stop = whole[len(whole) // 2 :][:4]
+    answer = client.chat.completions.create(**ask, stop=stop, n=2)  # type: ignore[call-overload]
+    assert [choice.message.content for choice in answer.choices] == [whole[: whole.index(stop)]] * 2
     assert [choice.finish_reason for choice in answer.choices] == ["stop", "stop"]
     short = client.chat.completions.create(
         model="assistant@v2", messages=[{"role": "user", "content": "Count from 1 to 30."}], max_completion_tokens=5
@@ -94,17 +95,23 @@ def test_logprobs_of_the_chosen_tokens(client: openai.OpenAI) -> None:
         )
         choices = [c for part in answer for c in part.choices] if stream else answer.choices
         entries = [entry for choice in choices if choice.logprobs for entry in choice.logprobs.content or []]
-        assert "".join(entry.token for entry in entries) == "1, 2, 3, 4, 5."
+        if stream:
+            text = "".join(choice.delta.content or "" for choice in choices)
+        else:
+            text = answer.choices[0].message.content
+        assert "".join(entry.token for entry in entries) == text
         assert len(entries) > 8
         assert all(entry.logprob <= 0 for entry in entries)
 
 
 def test_completions_take_prompts_as_they_are(client: openai.OpenAI) -> None:
-    prompt = "<s><|user|>Count from 1 to 9.</s><|assistant|>"
+    ask = [{"role": "user", "content": "Count from 1 to 9."}]
+    chat = client.chat.completions.create(model="assistant@v2", messages=ask)  # type: ignore[call-overload]
+    prompt = "<s><|user|>Count from 1 to 9.</s><|assistant|>"  # what the chat template makes of it
     answer = client.completions.create(model="assistant@v2", prompt=[prompt, prompt], max_tokens=60)
-    assert [choice.text for choice in answer.choices] == ["1, 2, 3, 4, 5, 6, 7, 8, 9."] * 2
+    assert [choice.text for choice in answer.choices] == [chat.choices[0].message.content] * 2
     pieces = client.completions.create(model="assistant@v2", prompt=prompt, max_tokens=60, stream=True)
-    assert "".join(piece.choices[0].text for piece in pieces) == "1, 2, 3, 4, 5, 6, 7, 8, 9."
+    assert "".join(piece.choices[0].text for piece in pieces) == answer.choices[0].text
 
 
 def test_models_and_errors(client: openai.OpenAI) -> None:
@@ -119,23 +126,26 @@ def test_models_and_errors(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_async_client_streams(gateway: Running) -> None:
-    async with openai.AsyncOpenAI(base_url=gateway.url, api_key="none", max_retries=0) as client:
-        stream = await client.chat.completions.create(
-            model="assistant@v2", messages=[{"role": "user", "content": "Count from 1 to 9."}], stream=True
-        )
+async def test_the_async_client_streams(gateway: Running, client: openai.OpenAI) -> None:
+    ask = {"model": "assistant@v2", "messages": [{"role": "user", "content": "Count from 1 to 9."}]}
+    async with openai.AsyncOpenAI(base_url=gateway.url, api_key="none", max_retries=0) as same:
+        stream = await same.chat.completions.create(**ask, stream=True)  # type: ignore[call-overload]
         text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
-    assert text == "1, 2, 3, 4, 5, 6, 7, 8, 9."
+    assert text.startswith("1, 2, 3")
+    assert text == client.chat.completions.create(**ask).choices[0].message.content  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("text", ["🌍 🚀 🎉", "你好 世界", "naïve Straße 🌍 日本"])
 def test_characters_of_several_tokens_stream_whole(client: openai.OpenAI, text: str) -> None:
-    stream = client.chat.completions.create(
-        model="assistant@v2",
-        messages=[{"role": "user", "content": f"Repeat: {text}"}],
-        stream=True,
-        max_tokens=60,
-    )
-    pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
-    assert "\ufffd" not in "".join(pieces)
-    assert "".join(pieces) == text
+    # A guide that allows this text alone: the path is on trial, not the model's memory.
+    for logprobs in (False, True):  # with log-probabilities each token comes in a message of its own
+        stream = client.chat.completions.create(
+            model="assistant@v2",
+            messages=[{"role": "user", "content": f"Repeat: {text}"}],
+            response_format={"type": "regex", "regex": text},  # type: ignore[misc,list-item]
+            logprobs=logprobs,
+            stream=True,
+        )
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
+        assert "\ufffd" not in "".join(pieces)
+        assert "".join(pieces) == text
