@@ -10,8 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.running import ROOT, Running, alive, children, serving
 
@@ -39,7 +41,7 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) 
     with serving(tmp_path, "--workers", "2") as running:
         family = children(running.process.pid)
         assert any("tritonserver" in command for command in family.values())
-        assert sum("worker" in command for command in family.values()) == 2
+        assert sum(command.startswith("penstock: worker") for command in family.values()) == 2
         assert shared_memory() - before
         assert running.stop(number) == 0
         assert alive(list(family)) == []
@@ -62,7 +64,7 @@ def test_a_killed_supervisor_takes_all_with_it(tmp_path: Path) -> None:
 
 def test_a_killed_worker_comes_back(tmp_path: Path) -> None:
     with serving(tmp_path, "--workers", "1") as running:
-        (worker,) = [pid for pid, command in children(running.process.pid).items() if "worker" in command]
+        (worker,) = [pid for pid, command in children(running.process.pid).items() if command.startswith("penstock: worker")]
         descriptor = os.pidfd_open(worker)
         os.kill(worker, signal.SIGKILL)
         _wait_for_end(descriptor)
@@ -113,6 +115,11 @@ def test_a_missing_environment_is_said_in_words(tmp_path: Path) -> None:
 def test_metrics_and_health_are_served(gateway: Running) -> None:
     assert httpx.post(f"{gateway.url}/chat/completions", json=ASK, timeout=30).status_code == 200
     assert httpx.get(f"http://{gateway.http}/ready").json()["ready"] is True
+    with grpc.insecure_channel(gateway.facts["grpc"]) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "assistant"):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
     page = httpx.get(f"http://{gateway.facts['metrics']}/metrics").text
     assert "penstock_workers 2" in page
 
