@@ -64,7 +64,9 @@ def test_a_killed_supervisor_takes_all_with_it(tmp_path: Path) -> None:
 
 def test_a_killed_worker_comes_back(tmp_path: Path) -> None:
     with serving(tmp_path, "--workers", "1") as running:
-        (worker,) = [pid for pid, command in children(running.process.pid).items() if command.startswith("penstock: worker")]
+        (worker,) = [
+            pid for pid, command in children(running.process.pid).items() if command.startswith("penstock: worker")
+        ]
         descriptor = os.pidfd_open(worker)
         os.kill(worker, signal.SIGKILL)
         _wait_for_end(descriptor)
