@@ -166,8 +166,10 @@ def test_triton_killed_under_load(tmp_path: Path) -> None:
             for status, text in ended[20:]:
                 assert status in {502, 503}
                 assert '"error":{"message"' in text
-            _until(lambda: ask("alpha")[0] == 200)
-            assert "alpha 1 2 3" in ask("alpha")[1]
+            # Each worker finds it again by itself, so only the answer that was a 200 is looked at.
+            answers: list[tuple[int, str]] = []
+            _until(lambda: answers.append(ask("alpha")) or answers[-1][0] == 200)  # type: ignore[func-returns-value]
+            assert "alpha 1 2 3" in answers[-1][1]
 
 
 def _until(true: Callable[[], bool], limit_s: float = 60.0) -> None:

@@ -30,7 +30,7 @@ def read(lock: Path) -> dict[str, list[tuple[Requirement, list[str]]]]:
 
 
 def test_the_locks_are_there() -> None:
-    assert [lock.name for lock in LOCKS] == ["dev.txt", "numpy-build.txt", "runtime.txt", "triton.txt"]
+    assert [lock.name for lock in LOCKS] == ["dev.txt", "numpy-build.txt", "openai2.txt", "runtime.txt", "triton.txt"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

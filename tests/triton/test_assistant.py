@@ -23,6 +23,7 @@ pytestmark = pytest.mark.asyncio
 MODEL = "assistant"
 CONTEXT = 2048
 PROMPT = "<s><|user|>Count from 1 to 300.</s><|assistant|>"
+OPEN = "<s><|user|>"  # what a user may say: here the model is least sure of itself, whatever its weights
 ENDLESS = {"end_id": -1, "exclude_input_in_output": True}
 SCHEMA = {
     "type": "object",
@@ -118,8 +119,9 @@ async def test_stop_words_end_the_text_wherever_they_begin(assistant: Served) ->
 
 async def test_seed_gives_the_same_alone_and_in_a_batch(assistant: Served) -> None:
     hot = {**ENDLESS, "temperature": 1.5}
-    alone = [(await ask(assistant, **hot, seed=seed)).text for seed in (1, 2**40, 2**64 - 1)]
-    batch = await asyncio.gather(*[ask(assistant, **hot, seed=seed) for seed in [1, 2**40, 2**64 - 1, *range(2, 15)]])
+    seeds = [1, 2**40, 2**64 - 1]
+    alone = [(await ask(assistant, OPEN, **hot, seed=seed)).text for seed in seeds]
+    batch = await asyncio.gather(*[ask(assistant, OPEN, **hot, seed=seed) for seed in [*seeds, *range(2, 15)]])
     assert [answer.text for answer in batch[:3]] == alone
     assert len({answer.text for answer in batch}) > 3
 
@@ -165,7 +167,7 @@ async def test_what_is_greedy(assistant: Served, inputs: dict[str, Any]) -> None
 
 async def test_penalties_are_honoured(assistant: Served) -> None:
     async def chosen(**inputs: Any) -> list[Any]:
-        answer = await ask(assistant, **ENDLESS, temperature=1.5, seed=7, max_tokens=64, **inputs)
+        answer = await ask(assistant, OPEN, **ENDLESS, temperature=1.5, seed=7, max_tokens=64, **inputs)
         return answer.joined("text_output")
 
     plain = await chosen()
