@@ -1,8 +1,9 @@
 # Sourced by scripts/environment: what the embedded Triton needs beyond a pip install.
 #
 # - Its Python backend runs a stub process per model, linked to the libpython of one Python version. The wheel
-#   carries stubs for all versions, and a libpython for 3.13 only: for the others the interpreter's own is
-#   linked into the folder where Triton's libraries are looked for anyway.
+#   carries stubs for all versions; the interpreter's own libpython is linked into the folder where Triton's
+#   libraries are looked for. The wheel also brings a libpython, for 3.13, and that one is replaced: which
+#   modules are built in is each build's choice (Debian's: _datetime), and it would miss those of the interpreter.
 # - The stub needs numpy 1, which has no wheel for Python 3.13: there it is compiled once, for this user.
 
 check_machine() {
@@ -18,7 +19,6 @@ check_machine() {
 }
 
 find_libpython() {
-    [ "$version" != 3.13 ] || return 0
     libpython=$(shared_libpython "$base" "$version") && return
     can_apt || die "$base has no shared libpython$version, which Triton's Python backend needs: install libpython$version (apt-get install libpython$version) and run this again."
     apt_install "libpython$version" && libpython=$(shared_libpython "$base" "$version") ||
@@ -75,9 +75,12 @@ install_triton() {
     fi
     install "$lock" --only-binary :all:
 
-    local site=$venv/lib/python$version/site-packages
+    local bundled site=$venv/lib/python$version/site-packages
     local server=$site/pytriton/tritonserver libraries=$site/nvidia_pytriton.libs
-    [ -z "$libpython" ] || ln -sf "$libpython" "$libraries/libpython$version.so.1.0"
+    ln -sf "$libpython" "$libraries/libpython$version.so.1.0"
+    for bundled in "$libraries"/libpython3-*."${version#3.}".so.1.0; do
+        [ ! -e "$bundled" ] || ln -sf "$libpython" "$bundled"
+    done
     missing=$(LD_LIBRARY_PATH=$libraries ldd "$server/bin/tritonserver" "$server/python_backend_stubs/$version/triton_python_backend_stub" | awk '/not found/ { print $1 }' | sort -u | paste -sd' ')
     [ -z "$missing" ] || die "the embedded Triton misses these shared libraries: $missing. Install the packages that hold them and run this again."
     "$venv/bin/python" -c 'import numpy, openvino_genai, tokenizers' 2>>"$log" >&2 ||
