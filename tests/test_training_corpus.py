@@ -103,6 +103,15 @@ def test_json_answers_parse_and_hold_the_asked_keys() -> None:
         assert all(key in asked for key in record)
 
 
+@pytest.mark.parametrize("task", ["echo", "list"])
+def test_what_is_copied_stands_in_the_question(task: str) -> None:
+    for sample in mix.held_out(task, DRAWS, 8):
+        if task == "list" and ":" not in sample.question:
+            continue  # a closed set, or bullet points "of" some words
+        parts = sample.answer.removeprefix("- ").split("\n- ") if task == "list" else [sample.answer]
+        assert all(part in sample.question for part in parts)
+
+
 def test_counting_reaches_its_end() -> None:
     rng = Random(7)
     for _ in range(DRAWS):

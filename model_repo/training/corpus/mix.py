@@ -70,7 +70,8 @@ SCORED: dict[str, tuple[Maker, Split]] = {
     "arithmetic": (arithmetic, Split.HELD),
 }
 
-_NOISY = {"chat", "about", "table", "list", "count", "arithmetic"}
+_NOISY = {"chat", "about", "table", "count", "arithmetic"}
+"""Tasks whose answer copies nothing from the question: the others would ask for letters that noise has changed."""
 
 
 def _roughen(rng: Random, text: str) -> str:
