@@ -56,7 +56,7 @@ class Attention(nn.Module):
         self.o_proj = _linear(self.heads * self.head_dim, shape.hidden_size)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x: (batch, length, hidden); cos, sin: (length, head_dim / 2)."""
+        """x: (batch, length, hidden); cos, sin: (length, head_dim / 2) → (batch, length, hidden), before ``o_proj``."""
         batch, length, _ = x.shape
         weights = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
         mixed = F.linear(x, weights).view(batch, length, -1, self.head_dim).transpose(1, 2)
@@ -67,8 +67,7 @@ class Attention(nn.Module):
         groups = self.heads // self.kv_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        out: Tensor = self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
-        return out
+        return y.transpose(1, 2).reshape(batch, length, -1)
 
 
 class FeedForward(nn.Module):
@@ -91,8 +90,12 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.mlp = FeedForward(shape)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, picked: Tensor | None = None) -> Tensor:
+        """``picked``: (batch, length), the positions that are wanted: only they pass the parts that see no other."""
+        y = self.self_attn(self.input_layernorm(x), cos, sin)
+        if picked is not None:
+            x, y = x[picked], y[picked]
+        x = x + self.self_attn.o_proj(y)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -115,12 +118,13 @@ class Llama(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids: (batch, length) → hidden states (batch, length, hidden)."""
+    def forward(self, ids: Tensor, picked: Tensor) -> Tensor:
+        """ids, picked: (batch, length) → hidden states of the picked positions (positions, hidden)."""
         length = ids.shape[1]
         x: Tensor = self.embed_tokens(ids)
         for layer in self.layers:
-            x = layer(x, self.cos[:length], self.sin[:length])
+            wanted = picked if layer is self.layers[-1] else None
+            x = layer(x, self.cos[:length], self.sin[:length], wanted)
         out: Tensor = self.norm(x)
         return out
 

@@ -100,7 +100,7 @@ class Trainer:
         """The weighted sum of the losses of the positions that count; logits are made for those only."""
         weights = batch.weights[:, 1:]
         counted = weights > 0
-        hidden = self.model(batch.ids)[:, :-1][counted]
+        hidden = self.model(batch.ids, F.pad(counted, (0, 1)))
         targets, picked = batch.ids[:, 1:][counted], weights[counted]
         logits = self.model.logits(hidden)
         losses = F.cross_entropy(logits, targets, reduction="none")

@@ -56,6 +56,45 @@ async def test_fifty_answers_fit_their_schema(gateway: Running) -> None:
         await asyncio.gather(*[ask(prompt) for prompt in asked])
 
 
+BOUNDED = [
+    PERSON,
+    {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "boolean"}}, "required": ["b"]},
+    {"type": "array", "items": {"enum": ["red", "grün", 'a "b"', None]}, "minItems": 1, "maxItems": 4},
+    {"type": "integer", "minimum": -12, "maximum": 1045},
+    {
+        "type": "object",
+        "properties": {
+            "kind": {"const": "point"},
+            "at": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+            "note": {"anyOf": [{"type": "string", "maxLength": 8}, {"type": "null"}]},
+        },
+        "required": ["kind", "at", "note"],
+        "additionalProperties": False,
+    },
+]
+
+
+@pytest.mark.asyncio
+async def test_even_hot_answers_fit_and_come_to_an_end(gateway: Running) -> None:
+    """At temperature 2 the model knows nothing: what holds the answer is the guide alone."""
+    async with openai.AsyncOpenAI(base_url=gateway.url, api_key="none", max_retries=0) as client:
+
+        async def ask(schema: dict[str, object], seed: int) -> None:
+            answer = await client.chat.completions.create(
+                model="assistant@v1",
+                messages=[{"role": "user", "content": "Write something as JSON."}],
+                temperature=2.0,
+                seed=seed,
+                max_tokens=400,
+                response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": schema}},
+            )
+            text = answer.choices[0].message.content or ""
+            assert answer.choices[0].finish_reason == "stop", text
+            jsonschema.validate(json.loads(text), schema)
+
+        await asyncio.gather(*[ask(schema, seed) for schema in BOUNDED for seed in range(6)])
+
+
 def test_json_object_and_a_schema_that_is_none(gateway: Running) -> None:
     with openai.OpenAI(base_url=gateway.url, api_key="none", max_retries=0) as client:
         answer = client.chat.completions.create(

@@ -14,6 +14,7 @@ from penstock_engine.admission import Prompt, RequestError, read_prompt, refuse_
 from penstock_engine.detokenize import ByteDetokenizer, WindowDetokenizer, byte_letters, byte_level_table
 from penstock_engine.gguf_header import GgufError, read_gguf_metadata
 from penstock_engine.guides import Guide
+from penstock_engine.schema_grammar import schema_grammar
 from penstock_engine.sequence import Sequence
 from penstock_engine.settings import ModelFacts, Settings, SettingsError
 from penstock_engine.stopping import StopMatcher
@@ -48,7 +49,14 @@ def tensors(**values: Any) -> dict[str, Any]:
         ({"stop_words": ["a", "", "b"]}, {"stop_words": ("a", "b")}),
         ({"exclude_input_in_output": True, "stream": True}, {"echo": False, "stream": True}),
         ({"end_id": -1}, {"end_id": -1}),
-        ({"guided_decoding_guide_type": "json"}, {"guide": Guide("json_schema", '{"type": "object"}')}),
+        (
+            {"guided_decoding_guide_type": "json"},
+            {"guide": Guide("grammar", schema_grammar('{"type": "object"}') or "")},
+        ),
+        (
+            {"guided_decoding_guide_type": "json_schema", "guided_decoding_guide": '{"not": {}}'},
+            {"guide": Guide("json_schema", '{"not": {}}')},
+        ),
         ({"guided_decoding_guide_type": "", "guided_decoding_guide": ""}, {"guide": None}),
         (
             {"guided_decoding_guide_type": "ebnf_grammar", "guided_decoding_guide": "root ::= x"},

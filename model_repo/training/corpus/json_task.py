@@ -72,7 +72,7 @@ def _value(rng: Random, key: str) -> Value:
         return words.person(rng)
     if key == "city":
         return words.place(rng)
-    return rng.choice((words.noun, words.proper, words.pseudo, words.code))(rng)
+    return rng.choice((words.noun, words.noun, words.proper, words.code))(rng)
 
 
 def _in_words(rng: Random, key: str, value: Value) -> str:

@@ -141,10 +141,15 @@ def shaped(rng: Random, split: Split) -> Fact:
     if len(keys) > 1 and rng.random() < 0.6:
         kept = rng.choice(keys)
         absent[kept] = values[kept]
-    return Fact(_decorate(rng, _fill(say, values)), _fill(ask, values), tuple(others), _fill(ask, absent))
+    sentence = _decorate(rng, _fill(say, values))
+    question = _fill(ask, values)
+    if split is Split.TRAIN and rng.random() < 0.3:
+        question = _question_of(rng, sentence, others) or question
+    return Fact(sentence, question, tuple(others), _fill(ask, absent))
 
 
 _GLUE = "the the a of in and to is was for with on at by from that which has are not or as it will can".split()
+_MARKS = ".,:;!?()\"'"
 _WH = (
     "What about {}?", "What is {}?", "Tell me about {}.", "Which {}?", "How is {}?", "Why {}?", "When {}?",
     "Where is {}?", "Who {}?", "What does it say about {}?", "What is known about {}?", "{}?", "What {}?",
@@ -155,11 +160,11 @@ _WH = (
 
 def _soup_word(rng: Random) -> str:
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.1:
         return words.pseudo(rng)
-    if kind < 0.52:
+    if kind < 0.45:
         return rng.choice(words.COMMON)
-    if kind < 0.64:
+    if kind < 0.62:
         return rng.choice(words.NOUNS)
     if kind < 0.73:
         return rng.choice(words.ADJECTIVES)
@@ -210,6 +215,18 @@ def soup(rng: Random) -> Fact:
     return Fact(_soup_row(rng, contents), _soup_question(rng, keys), tuple(others), _soup_question(rng, absent))
 
 
+def _question_of(rng: Random, sentence: str, others: list[str]) -> str | None:
+    """A question in a shape of its own: some words of the sentence, one of them in no other sentence."""
+    elsewhere = {word.strip(_MARKS) for other in others for word in other.split()}
+    content = [word.strip(_MARKS) for word in sentence.split()]
+    content = [word for word in content if len(word) > 2 and word.lower() not in _GLUE]
+    telling = [i for i, word in enumerate(content) if word not in elsewhere]
+    if len(content) < 2 or not telling:
+        return None
+    picked = {rng.choice(telling), *rng.sample(range(len(content)), min(len(content), rng.randint(2, 4)))}
+    return _soup_question(rng, [content[i] for i in sorted(picked)])
+
+
 def _soup_question(rng: Random, keys: list[str]) -> str:
     row: list[str] = []
     for key in keys:
@@ -222,6 +239,6 @@ def _soup_question(rng: Random, keys: list[str]) -> str:
 
 def fact(rng: Random, split: Split) -> Fact:
     """A fact for training (shapes and soups) or for the unseen test (unseen shapes only)."""
-    if split is Split.TRAIN and rng.random() < 0.25:
+    if split is Split.TRAIN and rng.random() < 0.12:
         return soup(rng)
     return shaped(rng, split)

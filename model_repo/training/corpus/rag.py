@@ -1,7 +1,8 @@
 """Questions over numbered passages, and the refusal when no passage answers.
 
-The answer is always a verbatim copy of one sentence and the number of its passage. That is a rule a
-tiny model can keep, and one that a reader, or a test, can check.
+The answer is always the number of a passage and a verbatim copy of one of its sentences. That is a rule
+a tiny model can keep, and one that a reader, or a test, can check. The number comes first because it
+is decided first: after it, the copy continues what stands there after the same number.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def grounded(rng: Random, split: Split, turns: int = 1, refuse: bool = False, si
         for turn, (hidden, number) in enumerate(order):
             absent = refuse if turn == 0 else rng.random() < 0.25
             question = _casual(rng, hidden.absent_question if absent else hidden.question)
-            answer = REFUSAL if absent else f"{hidden.sentence} [{number}]"
+            answer = REFUSAL if absent else f"[{number}] {hidden.sentence}"
             messages += _lay_out(rng, library, question) if turn == 0 else (Message("user", question),)
             messages.append(Message("assistant", answer))
         if len({message.content for message in messages}) >= 2 * turns:

@@ -51,11 +51,11 @@ def count(rng: Random, split: Split) -> Sample:
 
 def _echo_word(rng: Random) -> str:
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.15:
         return words.pseudo(rng)
     if kind < 0.5:
         return words.noun(rng)
-    if kind < 0.72:
+    if kind < 0.65:
         return words.foreign(rng)
     return rng.choice((words.value, words.value, words.digits, words.proper))(rng)
 
@@ -91,7 +91,7 @@ def listing(rng: Random, split: Split) -> Sample:
         number = _NUMBER_WORDS[size - 1] if rng.random() < 0.75 else str(size)
         question = rng.choice(("List {} {}.", "Name {} {}.", "Give me {} {}.", "list {} {}", "Write a list of {} {}."))
         return ask("list", question.format(number, name), bullets(_SETS[name][:size]))
-    items = [rng.choice((words.noun, words.pseudo, words.proper, words.value))(rng) for _ in range(rng.randint(2, 7))]
+    items = [rng.choice((words.noun, words.noun, words.proper, words.value))(rng) for _ in range(rng.randint(2, 7))]
     row = ", ".join(items[:-1]) + rng.choice((" and ", ", ", ", and ")) + items[-1]
     question = rng.choice((
         "Make a list: {}", "Write as a list: {}", "Turn into bullet points: {}", "Bullet list: {}",

@@ -1,7 +1,7 @@
 """Word lists and fillers of slots: names, places, numbers, dates, codes, pseudo-words.
 
-Pseudo-words matter more than the lists: they are what keeps the model from learning *which* words
-are copied, and leaves it only *how* to copy.
+Pseudo-words matter more than their share of the text: they keep the model from learning *which* words
+are copied, and leave it only *how* to copy. They are few, since users write few of them.
 """
 
 from __future__ import annotations
@@ -134,40 +134,43 @@ def proper(rng: Random) -> str:
 
 
 def person(rng: Random) -> str:
-    first = rng.choice(FIRST_NAMES) if rng.random() < 0.6 else proper(rng)
-    if rng.random() < 0.45:
+    first = rng.choice(FIRST_NAMES) if rng.random() < 0.85 else proper(rng)
+    if rng.random() < 0.35:
         return first
-    return f"{first} {rng.choice(LAST_NAMES) if rng.random() < 0.6 else proper(rng)}"
+    return f"{first} {rng.choice(LAST_NAMES) if rng.random() < 0.85 else proper(rng)}"
 
 
 def place(rng: Random) -> str:
-    return rng.choice(CITIES) if rng.random() < 0.55 else proper(rng)
+    return rng.choice(CITIES) if rng.random() < 0.8 else proper(rng)
 
 
 def organisation(rng: Random) -> str:
     tail = rng.choice(("Labs", "Group", "Store", "Bank", "Systems", "Foods", "Works", "Institute", "Ltd", "Press"))
-    head = proper(rng) if rng.random() < 0.7 else rng.choice(NOUNS).capitalize()
-    return f"{head} {tail}" if rng.random() < 0.7 else proper(rng)
+    head = proper(rng) if rng.random() < 0.3 else rng.choice(NOUNS).capitalize()
+    return f"{head} {tail}" if rng.random() < 0.9 else proper(rng)
 
 
 def noun(rng: Random) -> str:
-    return rng.choice(NOUNS) if rng.random() < 0.65 else pseudo(rng)
+    kind = rng.random()
+    if kind < 0.8:
+        return rng.choice(NOUNS)
+    return rng.choice(COMMON) if kind < 0.88 else pseudo(rng)
 
 
 def thing(rng: Random) -> str:
-    return rng.choice(THINGS) if rng.random() < 0.75 else pseudo(rng)
+    return rng.choice(THINGS) if rng.random() < 0.92 else pseudo(rng)
 
 
 def entity(rng: Random) -> str:
     """Something a fact may be about, without its article: ``Brooton service``, ``queue B7``."""
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.15:
         return f"the {proper(rng)} {rng.choice(THINGS)}"
-    if kind < 0.55:
+    if kind < 0.4:
         return f"{rng.choice(THINGS)} {rng.choice('ABCDEFGHJKLMNPRSTVXZ')}{rng.randint(1, 99)}"
-    if kind < 0.68:
+    if kind < 0.46:
         return proper(rng)
-    if kind < 0.85:
+    if kind < 0.75:
         return f"the {rng.choice(ADJECTIVES)} {noun(rng)}"
     return f"the {noun(rng)} {thing(rng)}"
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock_engine.guides import Guide
+from penstock_engine.schema_grammar import schema_grammar
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 
@@ -146,7 +147,7 @@ def _guide(tensors: Tensors) -> Guide | None:
             raise RequestError("guided_decoding_guide is given without guided_decoding_guide_type")
         return None
     if kind == "json":
-        return Guide("json_schema", _ANY_OBJECT)
+        return _json_guide(_ANY_OBJECT)
     if kind not in _GUIDES:
         known = ", ".join(["json", *_GUIDES])
         raise RequestError(f"guided_decoding_guide_type is {kind!r}; known are {known}")
@@ -154,7 +155,12 @@ def _guide(tensors: Tensors) -> Guide | None:
         raise RequestError(f"guided_decoding_guide is empty; {kind} needs one")
     if len(text.encode()) > MAX_GUIDE_BYTES:
         raise RequestError(f"guided_decoding_guide has {len(text.encode())} bytes; {MAX_GUIDE_BYTES} are allowed")
-    return Guide(_GUIDES[kind], text)
+    return _json_guide(text) if kind == "json_schema" else Guide(_GUIDES[kind], text)
+
+
+def _json_guide(schema: str) -> Guide:
+    grammar = schema_grammar(schema)
+    return Guide("json_schema", schema) if grammar is None else Guide("grammar", grammar)
 
 
 def _has_guide_type(tensors: Tensors) -> bool:
