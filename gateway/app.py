@@ -53,6 +53,9 @@ class Worker:
             concurrent_requests=config.limits.concurrent_requests,
             request_timeout=config.limits.request_timeout_s,
             stats=Stats(),
+            journal=lambda record: None,
+            hash_key=str,
+            worker=orders.index,
         )
         self.front = HttpFront(self.service, config.limits)
         self.server = _Server(

@@ -171,17 +171,18 @@ class FrontProtocol(HttpToolsProtocol):
             if cycle.response_complete or getattr(cycle, "response_started", False):
                 self.transport.close()  # Starlette has answered without waiting for the body
                 return
-            self._withdraw(cycle)
+            self._withdraw(cycle, error)
         self.flow.resume_reading()
         self._refusal = error
         self._say_refusal()
 
-    def _withdraw(self, cycle: Any) -> None:
+    def _withdraw(self, cycle: Any, error: PenstockError) -> None:
         # The request at fault gets the refusal in place of an answer of its own.
         self._unanswered -= 1
         cycle.disconnected = True
         cycle.message_event.set()
         if type(cycle) is HotCycle:
+            self.front.service.refused(error, cycle.origin())
             self.hot.remove(cycle)
         for queued in [one for one in self.pipeline if one[0] is cycle]:
             self.pipeline.remove(queued)

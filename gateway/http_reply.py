@@ -141,15 +141,23 @@ class HotCycle:
             self._asked = self._dialect.parse(b"".join(self._body))
             self._body.clear()
         except PenstockError as error:
-            self.on_error(error)
+            self._refuse(error)
             return
         except Exception:
             log.exception("request %s failed by a defect of its dialect", self._request_id)
-            self.on_error(Internal("Internal error of the gateway; its log has the details under this request id."))
+            self._refuse(Internal("Internal error of the gateway; its log has the details under this request id."))
             return
-        origin = Origin(self._request_id, self.header, deadline)
+        origin = self.origin(deadline)
         self._inference = inference = service.inference(self._asked, origin, self)
         inference.start()
+
+    def origin(self, deadline: float | None = None) -> Origin:
+        """What the inference is told beside the request."""
+        return Origin(self._request_id, self.header, deadline, "http", self._dialect.name)
+
+    def _refuse(self, error: PenstockError) -> None:
+        self._protocol.front.service.refused(error, self.origin())
+        self.on_error(error)
 
     def _deadline(self) -> float | None:
         asked = self.header("x-penstock-timeout-ms")

@@ -19,7 +19,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,6 +29,7 @@ from gateway.core.errors import BadRequest, Cancelled, EngineTimeout, Internal, 
 from gateway.core.request import Request, Sampling
 from gateway.core.stop import StopScanner
 from gateway.engines.base import Call, Engine, Job, Result
+from gateway.journal.record import Choice, Failure, Outcome, Record, Trace, cost_of
 from gateway.routing.policy import apply_policy
 from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
 from gateway.snapshot import Snapshot
@@ -43,11 +44,16 @@ class Origin(Struct, frozen=True):
     Not `gc=False`: `header` leads back to the face's request, and a cycle through what the collector cannot see
     is never freed.
     `request_id` is what the caller calls it; `deadline` is in seconds from now, None for the gateway's own.
+    `api_key` is the name of the caller's key, `trace` the span that this request is, None where nobody traces.
     """
 
     request_id: str
     header: Callable[[str], str | None]
     deadline: float | None = None
+    face: Literal["http", "grpc"] = "http"
+    dialect: str = ""
+    api_key: str = ""
+    trace: Trace | None = None
 
 
 class Sink(Protocol):
@@ -77,7 +83,14 @@ class Service:
         concurrent_requests: int,
         request_timeout: float,
         stats: Stats,
+        journal: Callable[[Record], None],
+        hash_key: Callable[[str], str],
+        worker: int = 0,
     ) -> None:
+        """`journal` takes each record once and never raises; `hash_key` hides a sticky key; `worker` is our number."""
+        self.journal = journal
+        self.hash_key = hash_key
+        self.worker = worker
         self.snapshot = snapshot
         self.engine = engine
         self.loop = loop
@@ -90,27 +103,55 @@ class Service:
         """A request, to be started by `start`: the sink may hear all of it before that returns."""
         return Inference(self, request, origin, sink)
 
+    def refused(self, error: PenstockError, origin: Origin) -> None:
+        """A face has refused what never became a request; it is counted and recorded like any other."""
+        record = Record(
+            id=self.next_id(),
+            at=time.time_ns(),
+            outcome=_outcome(error),
+            worker=self.worker,
+            face=origin.face,
+            dialect=origin.dialect,
+            request_id=origin.request_id,
+            api_key=origin.api_key,
+            failure=_failure(error),
+            trace=origin.trace,
+        )
+        self.settle(record)
+
+    def settle(self, record: Record) -> None:
+        """What happens with each record, once."""
+        self.stats.settle(record)
+        self.journal(record)
+
 
 class Inference:
     """One request, from admission to settlement."""
 
     __slots__ = (
+        "_admitted",
+        "_at",
         "_choices",
+        "_chunks",
         "_deadline",
         "_first_text",
         "_head",
         "_id",
+        "_key",
+        "_last_text",
         "_open",
         "_origin",
         "_received",
         "_request",
         "_sampling",
+        "_sent",
         "_service",
         "_settled",
         "_sink",
         "_snapshot",
         "_started",
         "_timer",
+        "_worst_gap",
         "routed",
     )
 
@@ -121,8 +162,13 @@ class Inference:
         self._origin = origin
         self._sink = sink
         self._id = service.next_id()
-        self._received = service.loop.time()
-        self._first_text = 0.0
+        self._at = time.time_ns()
+        self._received = time.monotonic_ns()
+        # Monotonic nanoseconds; 0 until it has happened.
+        self._sent = self._first_text = self._last_text = self._worst_gap = 0
+        self._chunks = 0
+        self._key: str | None = None
+        self._admitted = False
         self._deadline = service.request_timeout if origin.deadline is None else origin.deadline
         self._timer: asyncio.TimerHandle | None = None
         self._choices: list[_Choice] = []
@@ -151,6 +197,7 @@ class Inference:
     def _admit(self) -> None:
         service = self._service
         service.stats.in_flight += 1
+        self._admitted = True
         if service.stats.in_flight > service.concurrent_requests:
             raise Overloaded(
                 f"The gateway is at its limit of {service.concurrent_requests} concurrent requests; try again.",
@@ -167,6 +214,7 @@ class Inference:
             key = request.user
         elif endpoint.sticky.startswith("header:"):
             key = header(endpoint.sticky[7:])
+        self._key = key
         self.routed = route(endpoint, pin, key, self._id)
         return self.routed
 
@@ -194,6 +242,7 @@ class Inference:
 
     def _call(self, routed: Routed, prompts: tuple[str, ...]) -> None:
         request, sampling = self._request, self._sampling
+        self._sent = time.monotonic_ns()
         for prompt in prompts:
             for turn in range(request.n):
                 self._choices.append(_Choice(self, len(self._choices), turn == 0, sampling.stop))
@@ -220,18 +269,25 @@ class Inference:
         """Text of a choice that may be shown."""
         self._begin()
         if text or logprobs:
-            if not self._first_text:
-                self._first_text = self._service.loop.time()
+            now = time.monotonic_ns()
+            if not self._chunks:
+                self._first_text = now
+            elif now - self._last_text > self._worst_gap:
+                self._worst_gap = now - self._last_text
+            self._last_text = now
+            self._chunks += 1
+            self._choices[choice].texts.append(text)
             self._sink.on_chunk(choice, text, logprobs)
 
     def finished(self, choice: int, finish: Finish) -> None:
         """A choice is complete."""
         self._begin()
+        self._choices[choice].finish = finish
         self._sink.on_finish(choice, finish)
         self._open -= 1
         if not self._open:
             usage = self._usage()
-            self._settle("finished", usage)
+            self._settle("finished", usage, None)
             self._sink.on_end(usage)
 
     def failed(self, error: PenstockError) -> None:
@@ -247,11 +303,15 @@ class Inference:
         else:
             self._fail(error)
 
-    def abandon(self) -> None:
-        """The client is gone: the engine's work ends, nobody is told."""
+    def abandon(self, outcome: Outcome = "abandoned") -> None:
+        """The client is gone, or has called it off ("cancelled"): the engine's work ends, nobody is told."""
         if not self._settled:
             self._cancel_calls()
-            self._settle(Cancelled.code or "cancelled", self._usage())
+            self._settle(outcome, self._usage(), None)
+
+    def fail(self, error: PenstockError) -> None:
+        """End it from outside: our own shutdown."""
+        self._fail(error)
 
     def _expire(self) -> None:
         self._timer = None
@@ -263,7 +323,7 @@ class Inference:
         if self._settled:
             return
         self._cancel_calls()
-        self._settle(error.code or type(error).__name__, self._usage())
+        self._settle(_outcome(error), self._usage(), error)
         self._sink.on_error(error)
 
     def _cancel_calls(self) -> None:
@@ -280,24 +340,83 @@ class Inference:
             completion = None if completion is None or choice_completion is None else completion + choice_completion
         return Usage(prompt, completion)
 
-    def _settle(self, outcome: str, usage: Usage) -> None:
+    def _settle(self, outcome: Outcome, usage: Usage, error: PenstockError | None) -> None:
         self._settled = True
-        for choice in self._choices:
-            choice.call = None
-        self._choices.clear()  # they led back here, and calls to their choices: now nothing waits for the collector
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = self._service.loop.time()
-        first = self._first_text - self._received if self._first_text else None
-        version = self.routed.version if self.routed else None
-        self._service.stats.settle(version, outcome, usage, first, now - self._received)
+        if self._admitted:
+            self._service.stats.in_flight -= 1
+        record = self._record(outcome, usage, error)
+        for choice in self._choices:
+            choice.call = None
+        self._choices.clear()  # they led back here, and calls to their choices: now nothing waits for the collector
+        self._service.settle(record)
+
+    def _record(self, outcome: Outcome, usage: Usage, error: PenstockError | None) -> Record:
+        request, origin, routed = self._request, self._origin, self.routed
+        endpoint = self._snapshot.endpoints.get(routed.version.endpoint) if routed else None
+        version = routed.version if routed else None
+        cost = cost_of(usage, version.price) if version is not None else None
+        return Record(
+            id=self._id,
+            at=self._at,
+            outcome=outcome,
+            worker=self._service.worker,
+            face=origin.face,
+            dialect=origin.dialect,
+            request_id=origin.request_id,
+            model=request.model,
+            endpoint=version.endpoint if version is not None else "",
+            version=version.name if version is not None else "",
+            reason=routed.reason if routed is not None else "",
+            fingerprint=self._head.fingerprint if self._head is not None else "",
+            key_hash=self._service.hash_key(self._key) if self._key else "",
+            api_key=origin.api_key,
+            content=endpoint.content if endpoint is not None else "full",
+            messages=request.messages,
+            prompts=request.prompts,
+            choices=tuple([Choice("".join(choice.texts), choice.finish) for choice in self._choices]),
+            n=request.n,
+            stream=request.stream,
+            sampling=self._sampling,
+            determinism=version.determinism if version is not None else "",
+            guide=request.guide.kind if request.guide is not None else "",
+            prompt_tokens=usage.prompt_tokens if self._sent else None,
+            completion_tokens=usage.completion_tokens if self._sent else None,
+            sent=self._since(self._sent),
+            first_text=self._since(self._first_text),
+            last_text=self._since(self._last_text),
+            ended=time.monotonic_ns() - self._received,
+            chunks=self._chunks,
+            worst_gap=self._worst_gap if self._chunks > 1 else None,
+            cost=cost if self._sent else None,
+            price=version.price.name if version is not None and version.price is not None and cost is not None else "",
+            replica=self._service.engine.replica if self._sent else "",
+            failure=_failure(error) if error is not None else None,
+            trace=origin.trace,
+        )
+
+    def _since(self, moment: int) -> int | None:
+        return moment - self._received if moment else None
 
 
 class _Choice:
     """One generation of a request: hears the engine, enforces stop strings, tells the inference."""
 
-    __slots__ = ("_done", "_inference", "_result", "_scanner", "_uncovered", "_withheld", "call", "first_turn", "index")
+    __slots__ = (
+        "_done",
+        "_inference",
+        "_result",
+        "_scanner",
+        "_uncovered",
+        "_withheld",
+        "call",
+        "finish",
+        "first_turn",
+        "index",
+        "texts",
+    )
 
     def __init__(self, inference: Inference, index: int, first_turn: bool, stops: tuple[str, ...]) -> None:
         self._inference = inference
@@ -309,6 +428,8 @@ class _Choice:
         self.index = index
         self.first_turn = first_turn
         self.call: Call | None = None
+        self.texts: list[str] = []  # what was sent, for the record
+        self.finish = ""
 
     def on_chunk(self, chunk: Chunk) -> None:
         try:
@@ -384,3 +505,15 @@ def _sampling_of_turn(sampling: Sampling, turn: int) -> Sampling:
     if turn == 0 or sampling.seed is None:
         return sampling
     return replace(sampling, seed=(sampling.seed + turn) % 2**64)
+
+
+def _outcome(error: PenstockError) -> Outcome:
+    if isinstance(error, Overloaded):
+        return "shed"
+    if isinstance(error, Cancelled):
+        return "cancelled"
+    return "refused" if error.status < 500 else "failed"
+
+
+def _failure(error: PenstockError) -> Failure:
+    return Failure(error.code or type(error).__name__, error.message, error.status, error.param)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any
 
-from gateway.core.answer import Usage
-from gateway.routing.version import Version
+from gateway.journal.record import Record
 
 # Seconds. Upper edges; a last bucket without an edge follows.
 EDGES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -40,20 +39,17 @@ class Stats:
         self.first_text: dict[tuple[str, str], Histogram] = {}
         self.duration: dict[tuple[str, str], Histogram] = {}
 
-    def settle(
-        self, version: Version | None, outcome: str, usage: Usage, first_text: float | None, duration: float
-    ) -> None:
-        """One request has ended. `version` is None when it was refused before one was chosen; times in seconds."""
-        self.in_flight -= 1
-        where = (version.endpoint, version.name) if version is not None else ("", "")
-        key = (*where, outcome)
+    def settle(self, record: Record) -> None:
+        """One request has ended."""
+        where = (record.endpoint, record.version)
+        key = (*where, record.outcome)
         self.requests[key] = self.requests.get(key, 0) + 1
-        for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
+        for direction, count in (("input", record.prompt_tokens), ("output", record.completion_tokens)):
             if count:
                 self.tokens[(*where, direction)] = self.tokens.get((*where, direction), 0) + count
-        if first_text is not None:
-            self.first_text.setdefault(where, Histogram()).observe(first_text)
-        self.duration.setdefault(where, Histogram()).observe(duration)
+        if record.first_text is not None:
+            self.first_text.setdefault(where, Histogram()).observe(record.first_text / 1e9)
+        self.duration.setdefault(where, Histogram()).observe(record.ended / 1e9)
 
     def to_dict(self) -> dict[str, Any]:
         """The counters as JSON can carry them: label values joined to a list beside each figure."""

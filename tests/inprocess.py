@@ -23,6 +23,7 @@ from gateway.engines.scripted import Answer, ScriptedCall, ScriptedEngine
 from gateway.http_app import RequestIds, make_app
 from gateway.http_front import HttpFront
 from gateway.ids import id_maker
+from gateway.journal.record import Record
 from gateway.routing.version import Endpoint, Version
 from gateway.serve import Service
 from gateway.snapshot import take_snapshot
@@ -48,6 +49,7 @@ class Gateway:
         self.limits = msgspec.structs.replace(LimitsConfig(), **limits)
         self.engine = ScriptedEngine(answer)
         self.stats = Stats()
+        self.records: list[Record] = []
         self.loop = uvloop.new_event_loop()
         known = endpoints or (endpoint("assistant", "v1", "v2", split={"v1": 1.0, "v2": 0.0}), endpoint("org/big"))
         self.service = Service(
@@ -58,6 +60,8 @@ class Gateway:
             concurrent_requests=concurrent_requests,
             request_timeout=self.limits.request_timeout_s,
             stats=self.stats,
+            journal=self.records.append,
+            hash_key=str,
         )
         self.front = HttpFront(self.service, self.limits)
         self._listener = socket.create_server(("127.0.0.1", 0))

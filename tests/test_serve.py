@@ -14,6 +14,7 @@ from gateway.core.answer import Chunk, Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import EngineError, EngineUnavailable, PenstockError
 from gateway.core.request import Guide, Message, Request, Sampling
 from gateway.engines.base import Job, Listener, Readiness, Result
+from gateway.journal.record import Record
 from gateway.routing.version import Determinism, Endpoint, SamplingDefaults, Version
 from gateway.serve import Inference, Origin, Service
 from gateway.snapshot import take_snapshot
@@ -178,6 +179,7 @@ class Desk:
         self.clock = Clock()
         self.engine = HandEngine()
         self.stats = Stats()
+        self.records: list[Record] = []
         ids = iter(range(10**6))
         self.service = Service(
             take_snapshot({one.name: one for one in endpoints or (endpoint(),)}),
@@ -187,6 +189,8 @@ class Desk:
             concurrent_requests=concurrent_requests,
             request_timeout=request_timeout,
             stats=self.stats,
+            journal=self.records.append,
+            hash_key=str,
         )
 
     def ask(self, request: Request | None = None, /, **origin: Any) -> tuple[Ear, Inference]:

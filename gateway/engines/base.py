@@ -82,7 +82,10 @@ class Readiness(Struct, frozen=True):
 
 
 class Engine(Protocol):
-    """The adapter to a kind of server."""
+    """The adapter to a kind of server. `replica` is what records call the server: its host:port."""
+
+    @property
+    def replica(self) -> str: ...
 
     async def start(self, versions: list[Version]) -> None:
         """Begin to connect and to read the models' interfaces. Returns without waiting for the server."""

@@ -97,6 +97,7 @@ class ScriptedEngine:
         self.not_ready: dict[str, str] = {}
         self.versions: list[Version] = []
         self.closed = False
+        self.replica = "scripted"
 
     def __repr__(self) -> str:
         return f"<ScriptedEngine {len(self.calls)} calls>"

@@ -75,6 +75,11 @@ class TritonEngine:
     def __repr__(self) -> str:
         return f"<TritonEngine {self.where} ready={self._channel.ready} in_flight={self._channel.in_flight}>"
 
+    @property
+    def replica(self) -> str:
+        """host:port of the server."""
+        return self.where
+
     async def start(self, versions: list[Version]) -> None:
         """Begin to connect and to read the models' interfaces. Returns without waiting for the server."""
         self._metadata = MetadataClient(self.where)

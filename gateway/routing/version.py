@@ -10,6 +10,7 @@ from msgspec import Struct
 
 Determinism = Literal["free", "seeded", "greedy"]
 TextMode = Literal["auto", "delta", "cumulative"]
+Content = Literal["full", "hashed", "none"]
 
 
 class Price(Struct, frozen=True, gc=False):
@@ -73,7 +74,8 @@ class Version(Struct, frozen=True, gc=False):
 class Endpoint(Struct, frozen=True):
     """The public, stable name that clients send as `model`.
 
-    `sticky` is "user" (the request's user field), "header:NAME" (lower case), or "none".
+    `sticky` is "user" (the request's user field), "header:NAME" (lower case), or "none". `content` says how
+    messages and answers are kept in the journal, `content_in_traces` whether spans carry them.
     """
 
     name: str
@@ -81,3 +83,5 @@ class Endpoint(Struct, frozen=True):
     split: dict[str, float]
     sticky: str = "user"
     salt: str = ""
+    content: Content = "full"
+    content_in_traces: bool = False

@@ -1,0 +1,1 @@
+"""The journal: the durable, never-sampled record of every inference."""
