@@ -86,8 +86,13 @@ class Service:
         journal: Callable[[Record], None],
         hash_key: Callable[[str], str],
         worker: int = 0,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`journal` takes each record once and never raises; `hash_key` hides a sticky key; `worker` is our number."""
+        """`journal` takes each record once and never raises; `hash_key` hides a sticky key; `worker` is our number.
+
+        `clock` gives monotonic nanoseconds.
+        """
+        self.clock = clock
         self.journal = journal
         self.hash_key = hash_key
         self.worker = worker
@@ -163,7 +168,7 @@ class Inference:
         self._sink = sink
         self._id = service.next_id()
         self._at = time.time_ns()
-        self._received = time.monotonic_ns()
+        self._received = service.clock()
         # Monotonic nanoseconds; 0 until it has happened.
         self._sent = self._first_text = self._last_text = self._worst_gap = 0
         self._chunks = 0
@@ -242,7 +247,7 @@ class Inference:
 
     def _call(self, routed: Routed, prompts: tuple[str, ...]) -> None:
         request, sampling = self._request, self._sampling
-        self._sent = time.monotonic_ns()
+        self._sent = self._service.clock()
         for prompt in prompts:
             for turn in range(request.n):
                 self._choices.append(_Choice(self, len(self._choices), turn == 0, sampling.stop))
@@ -269,7 +274,7 @@ class Inference:
         """Text of a choice that may be shown."""
         self._begin()
         if text or logprobs:
-            now = time.monotonic_ns()
+            now = self._service.clock()
             if not self._chunks:
                 self._first_text = now
             elif now - self._last_text > self._worst_gap:
@@ -387,7 +392,7 @@ class Inference:
             sent=self._since(self._sent),
             first_text=self._since(self._first_text),
             last_text=self._since(self._last_text),
-            ended=time.monotonic_ns() - self._received,
+            ended=self._service.clock() - self._received,
             chunks=self._chunks,
             worst_gap=self._worst_gap if self._chunks > 1 else None,
             cost=cost if self._sent else None,

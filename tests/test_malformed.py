@@ -234,6 +234,7 @@ def test_memory_stays_flat_and_the_gateway_goes_on(gateway: Gateway, caplog: pyt
             assert send(gateway, case).status == case.status
         gateway.sweep(60)
         gateway.until(all_settled(gateway))
+        gateway.records.clear()
         gc.collect()
         return sys.getallocatedblocks(), resident()
 

@@ -2,6 +2,8 @@
 
 import heapq
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.core.answer import Chunk, Finish, Head, TokenLogprob, Usage
-from gateway.core.errors import EngineError, EngineUnavailable, PenstockError
+from gateway.core.errors import BadRequest, EngineError, EngineUnavailable, PenstockError
 from gateway.core.request import Guide, Message, Request, Sampling
 from gateway.engines.base import Job, Listener, Readiness, Result
-from gateway.journal.record import Record
-from gateway.routing.version import Determinism, Endpoint, SamplingDefaults, Version
+from gateway.journal.record import Choice, Failure, Record, Trace, decode_record, encode_record
+from gateway.routing.version import Determinism, Endpoint, Price, SamplingDefaults, Version
 from gateway.serve import Inference, Origin, Service
 from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
@@ -94,6 +96,8 @@ class HandCall:
 
 
 class HandEngine:
+    replica = "hand:1"
+
     def __init__(self) -> None:
         self.calls: list[HandCall] = []
         self.raises: Exception | None = None
@@ -163,10 +167,11 @@ def endpoint(
     determinism: Determinism = "free",
     defaults: SamplingDefaults = SamplingDefaults(),  # noqa: B008
     template: str = TEMPLATE,
+    price: Price | None = None,
     **fields: Any,
 ) -> Endpoint:
     versions = {
-        one: Version(name, one, "m", chat_template=template, determinism=determinism, defaults=defaults)
+        one: Version(name, one, "m", chat_template=template, determinism=determinism, defaults=defaults, price=price)
         for one in ("v1", "v2")
     }
     return Endpoint(name, versions, {"v1": 1.0, "v2": 0.0}, **fields)
@@ -190,7 +195,9 @@ class Desk:
             request_timeout=request_timeout,
             stats=self.stats,
             journal=self.records.append,
-            hash_key=str,
+            hash_key=lambda key: f"#{key}",
+            worker=3,
+            clock=lambda: round(self.clock.now * 1e9),
         )
 
     def ask(self, request: Request | None = None, /, **origin: Any) -> tuple[Ear, Inference]:
@@ -203,11 +210,8 @@ class Desk:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """Settlements so far by outcome."""
-        found: dict[str, int] = {}
-        for (_, _, outcome), count in self.stats.requests.items():
-            found[outcome] = found.get(outcome, 0) + count
-        return found
+        """Records so far, by the failure's code or else the outcome."""
+        return dict(Counter(one.failure.code if one.failure else one.outcome for one in self.records))
 
 
 def ask(model: str = "assistant", text: str = "hi", **fields: Any) -> Request:
@@ -286,11 +290,95 @@ def test_times_are_taken() -> None:
     desk.engine.calls[0].chunk("")  # no text yet
     desk.clock.advance(0.2)
     desk.engine.calls[0].chunk("a")
+    for pause in (1, 0.5, 1.5):
+        desk.clock.advance(pause)
+        desk.engine.calls[0].chunk("b")
     desk.clock.advance(3)
     desk.engine.calls[0].finish()
-    where = ("assistant", "v1")
-    assert desk.stats.first_text[where].sum == pytest.approx(0.4)
-    assert desk.stats.duration[where].sum == pytest.approx(3.4)
+    (record,) = desk.records
+    assert (record.sent, record.chunks) == (0, 4)
+    times = (record.first_text, record.last_text, record.worst_gap, record.ended)
+    assert [round(time / 1e9, 6) for time in times if time is not None] == [0.4, 3.4, 1.5, 6.4]
+    assert record.per_token == pytest.approx(3e9 / 4)  # the empty chunk was a token too
+
+
+# The record
+
+
+def test_the_record_of_an_answer() -> None:
+    price = Price("2026-11", input=10, output=100)
+    desk = Desk(endpoint(sticky="user", price=price, content="hashed", determinism="seeded"))
+    trace = Trace("ab" * 16, "cd" * 8)
+    before = time.time_ns()
+    desk.ask(
+        ask(user="u1", n=2, sampling=Sampling(seed=7, stop=("X",)), guide=Guide("json_object")),
+        face="grpc",
+        dialect="d",
+        api_key="team-a",
+        trace=trace,
+    )
+    one, two = desk.engine.calls
+    one.chunk("Hel")
+    two.chunk("ho X")
+    one.chunk("lo")
+    one.finish("length")
+    (record,) = desk.records
+    assert before <= record.at <= time.time_ns()
+    assert (record.id, record.request_id, record.face, record.dialect) == ("id0", "req-1", "grpc", "d")
+    assert (record.outcome, record.worker, record.api_key, record.trace) == ("finished", 3, "team-a", trace)
+    assert (record.model, record.endpoint, record.version) == ("assistant", "assistant", "v1")
+    assert (record.reason, record.key_hash) == ("sticky", "#u1")
+    assert record.fingerprint.startswith("assistant@v1:")
+    assert (record.messages, record.prompts) == ((Message("user", "hi"),), ())
+    assert record.choices == (Choice("Hello", "length"), Choice("ho ", "stop"))
+    assert (record.n, record.stream, record.guide, record.determinism) == (2, True, "json_object", "seeded")
+    assert record.sampling is not None
+    assert (record.sampling.seed, record.sampling.stop, record.sampling.max_tokens) == (7, ("X",), 256)
+    assert (record.prompt_tokens, record.completion_tokens) == (8, 3)
+    assert (record.cost, record.price) == (8 * 10 + 3 * 100, "2026-11")
+    assert (record.replica, record.content, record.failure) == ("hand:1", "hashed", None)
+    assert decode_record(encode_record(record)) == record
+
+
+def test_what_is_not_known_is_null_and_not_nought() -> None:
+    desk = Desk(endpoint(price=Price("p", 10, 100)))
+    desk.ask()
+    desk.engine.calls[0].finish(counted=False)
+    desk.ask(ask("nobody"))
+    uncounted, refused = desk.records
+    assert (uncounted.cost, uncounted.price, uncounted.completion_tokens) == (None, "", None)
+    assert (refused.outcome, refused.version, refused.sent, refused.cost) == ("refused", "", None, None)
+    assert (refused.prompt_tokens, refused.first_text, refused.replica) == (None, None, "")
+    assert refused.failure is not None
+    assert (refused.failure.code, refused.failure.status) == ("model_not_found", 404)
+    assert refused.messages == (Message("user", "hi"),)
+    unpriced = Desk()
+    unpriced.ask()
+    unpriced.engine.calls[0].finish()
+    assert unpriced.records[0].cost is None
+
+
+def test_each_end_has_its_outcome() -> None:
+    desk = Desk(concurrent_requests=1)
+    desk.ask()
+    desk.ask()
+    desk.engine.calls[0].error(EngineUnavailable("gone"))
+    for end in ("abandoned", "cancelled"):
+        desk.ask()[1].abandon(end)
+    ear, inference = desk.ask()
+    desk.engine.calls[-1].chunk("half")
+    inference.fail(EngineUnavailable("The gateway is shutting down."))
+    assert ear.kinds[-1] == "error"
+    inference.fail(EngineUnavailable("twice"))
+    desk.service.refused(BadRequest("no JSON", param="body"), Origin("req-2", {}.get, dialect="openai-chat"))
+    assert [one.outcome for one in desk.records] == ["shed", "failed", "abandoned", "cancelled", "failed", "refused"]
+    assert desk.records[4].choices == (Choice("half", ""),)
+    assert (desk.records[5].request_id, desk.records[5].dialect, desk.records[5].failure) == (
+        "req-2",
+        "openai-chat",
+        Failure("invalid_request", "no JSON", 400, "body"),
+    )
+    assert desk.stats.in_flight == 0
 
 
 # Routing as the path does it
@@ -474,7 +562,7 @@ def test_a_client_that_is_gone_ends_all_calls_and_hears_nothing() -> None:
     inference.abandon()
     assert [call.cancels for call in desk.engine.calls] == [0, 1, 1]
     assert ear.kinds == ["start", "finish"]
-    assert (desk.stats.in_flight, desk.outcomes, desk.clock.pending) == (0, {"cancelled": 1}, 0)
+    assert (desk.stats.in_flight, desk.outcomes, desk.clock.pending) == (0, {"abandoned": 1}, 0)
 
 
 def test_the_limit_of_concurrent_requests() -> None:
@@ -511,7 +599,7 @@ def test_choices_of_several_prompts_and_what_they_count() -> None:
     assert [ear.text(index) for index in range(4)] == ["t0", "t1", "t2", "t3"]
     assert ear.heard[-1] == ("end", Usage(3 + 5, 4))  # a prompt is read once, whatever n
     assert ear.kinds.count("start") == 1
-    assert desk.stats.tokens == {("assistant", "v1", "input"): 8, ("assistant", "v1", "output"): 4}
+    assert (desk.records[0].prompt_tokens, desk.records[0].completion_tokens) == (8, 4)
 
 
 def test_one_choice_that_cannot_count_leaves_the_sum_unknown() -> None:
