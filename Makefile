@@ -1,6 +1,6 @@
 # Thin: each target says what runs; scripts/ holds how environments are made. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env triton-env openai2-env serve test lint types check fix score build clean
+.PHONY: help env triton-env openai2-env serve test lint types check fix proto score build clean
 BIN := .venv/bin
 
 help:  ## list the targets
@@ -36,6 +36,9 @@ check: lint types  ## lint, types and the floors of the house
 fix: env  ## ruff: mend what it can, sort imports, format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+proto: env  ## generate the stubs beside the .proto files
+	@scripts/protos
 
 score: triton-env  ## held-out scores of the embedded assistant
 	@.venv-triton/bin/python model_repo/training/score.py $(ARGS)

@@ -27,13 +27,13 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_top_level(names: list[str]) -> None:
     packages = {name.partition("/")[0] for name in names}
-    assert packages == {"gateway", "gateway_kernels", f"penstock-{gateway.__version__}.dist-info"}
+    assert packages == {"gateway", "gateway_kernels", "penstock", f"penstock-{gateway.__version__}.dist-info"}
 
 
 def test_every_module_is_in(names: list[str]) -> None:
     modules = {
         str(path.relative_to(base))
-        for base, folder in ((ROOT, "gateway"), (ROOT / "kernels", "gateway_kernels"))
+        for base, folder in ((ROOT, "gateway"), (ROOT / "kernels", "gateway_kernels"), (ROOT / "proto", "penstock"))
         for path in (base / folder).rglob("*.py")
     }
     assert modules <= set(names)
