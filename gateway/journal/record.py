@@ -6,7 +6,7 @@ What is empty or unknown is left out of the JSON. Reading is lenient: a field th
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +23,7 @@ Reason = Literal["", "weight", "sticky", "pin"]
 
 
 class Choice(Struct, frozen=True, gc=False, omit_defaults=True):
-    """One answer. `finish` is "" where there was no end; `text` is what was sent, or its sha256 with `hashed` content."""
+    """One answer. `finish` is "" where there was no end; `text` is what was sent, its sha256 with `hashed` content."""
 
     text: str = ""
     finish: str = ""
@@ -127,8 +127,24 @@ def cost_of(usage: Usage, price: Price | None) -> int | None:
 
 
 def encode_record(record: Record) -> bytes:
-    """Compact JSON. A lone surrogate, which a client's JSON may carry, is written as its escape."""
-    return msgspec.json.encode(record)
+    """Compact JSON. A lone surrogate, which a client's JSON may carry, is written as U+FFFD: UTF-8 has none.
+
+    Errors: RecursionError for tool calls nested beyond reason.
+    """
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_without_surrogates(msgspec.to_builtins(record)))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_surrogates(item) for item in value]
+    return value
 
 
 _DECODER = msgspec.json.Decoder(Record)
