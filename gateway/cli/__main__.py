@@ -8,6 +8,8 @@ import click
 
 from gateway.cli.check import check
 from gateway.cli.endpoints import endpoints
+from gateway.cli.journal import journal
+from gateway.cli.reload import reload
 from gateway.cli.serve import serve
 from gateway.cli.version import version
 from gateway.config import ConfigError
@@ -21,7 +23,7 @@ def cli() -> None:
     """Penstock: an LLM inference gateway for NVIDIA Triton with TensorRT-LLM."""
 
 
-for command in (serve, check, endpoints, version):
+for command in (serve, check, endpoints, reload, journal, version):
     cli.add_command(command)
 
 
