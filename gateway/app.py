@@ -1,40 +1,49 @@
 """A worker: the composition root. The only place that wires the parts together.
 
 A worker is started by the supervisor with its orders on standard input (see `Orders`), a listening
-socket and a pipe to report through. It serves until SIGTERM, or until the supervisor is gone.
+socket and a pipe to report through. It serves until SIGTERM, or until the supervisor is gone. Then it drains:
+it takes nothing new, what is in flight has DRAIN_S seconds, and what is open after that ends with an error that
+says so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import orjson
 import setproctitle
 import uvicorn
 import uvloop
 
+from gateway.core.errors import EngineUnavailable
 from gateway.engines.triton import TritonEngine
 from gateway.grpc_app import GrpcFace
 from gateway.http_app import RequestIds, make_app, readiness_report
 from gateway.http_front import HttpFront
 from gateway.ids import id_maker
-from gateway.orders import DRAIN_S, Orders, decode_orders
+from gateway.link import Link
+from gateway.orders import DRAIN_S, LINK_SOCKET, REPORT_EVERY_S, Orders, decode
+from gateway.parent import die_with
+from gateway.reporter import Reporter
+from gateway.routing.version import Endpoint, Version
 from gateway.serve import Service
 from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
 
 log = logging.getLogger("penstock.worker")
 
-REPORT_EVERY_S = 0.5
-_PR_SET_PDEATHSIG = 1
+# Seconds that clients have to read their last words, after the drain.
+LAST_WORDS_S = 2
+# Seconds that new versions have to be looked at before traffic is sent to them all the same.
+LOOK_S = 5.0
 
 
 class Worker:
@@ -69,32 +78,66 @@ class Worker:
                 log_config=None,
                 server_header=False,
                 timeout_keep_alive=int(config.limits.idle_timeout_s),
-                timeout_graceful_shutdown=DRAIN_S,
+                timeout_graceful_shutdown=DRAIN_S + LAST_WORDS_S,
             )
         )
         self.grpc = GrpcFace(orders.grpc, self.service)
+        self.link = Link(config.server.state / LINK_SOCKET, orders.index, self.take_over, self.figures)
+        self.reporter = Reporter(orders.report_fd)
+        self._ending: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Serve until told to stop."""
-        versions = [v for e in self.orders.config.endpoints.values() for v in e.versions.values()]
-        await self.engine.start(versions)
+        """Serve until told to stop, and drain."""
+        await self.reporter.start()
+        await self.engine.start(_versions(self.orders.config.endpoints))
         await self.grpc.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._stop)
-        report = asyncio.create_task(self._report())
-        sweep = asyncio.create_task(self._sweep())
+        self.loop.add_signal_handler(signal.SIGHUP, lambda: None)  # it is for the supervisor, and some send it to all
+        tasks = [asyncio.create_task(loop()) for loop in (self._report, self._sweep, self.link.run)]
         try:
             with socket.socket(fileno=self.orders.http_fd) as listener:
                 await self.server.serve([listener])
         finally:
-            for task in (report, sweep):
+            self._stop()
+            closing, *others = self._ending
+            await closing
+            for task in (*tasks, *others):
                 task.cancel()
-            await asyncio.gather(report, sweep, return_exceptions=True)
-            await self.grpc.close()
+            await asyncio.gather(*tasks, *others, return_exceptions=True)
             await self.engine.close()
+            self.reporter.close()
+
+    async def take_over(self, endpoints: dict[str, Endpoint]) -> None:
+        """Serve these endpoints from now on; what is in flight ends as it began."""
+        snapshot = take_snapshot(endpoints)
+        try:
+            await asyncio.wait_for(self.engine.watch(_versions(endpoints)), LOOK_S)
+        except TimeoutError:
+            log.warning("the engine did not tell about all new versions within %g s", LOOK_S)
+        self.service.snapshot = snapshot
+
+    def figures(self) -> dict[str, Any]:
+        """What the control process hears from us."""
+        return {"stats": self.service.stats.to_dict(), "readiness": readiness_report(self.service)["versions"]}
 
     def _stop(self) -> None:
         self.server.should_exit = True
+        if not self._ending:
+            self._ending = [asyncio.create_task(self.grpc.close()), asyncio.create_task(self._end_overdue())]
+
+    async def _end_overdue(self) -> None:
+        await asyncio.sleep(DRAIN_S)
+        while True:  # the end of one answer may begin the next on its connection
+            for inference in list(self.service.open):
+                inference.fail(
+                    EngineUnavailable(
+                        "The gateway is shutting down, and its time for open requests has passed; try again.",
+                        code="shutting_down",
+                        retry_after=1.0,
+                    )
+                )
+            await asyncio.sleep(0.05)
 
     async def _sweep(self) -> None:
         while True:
@@ -102,15 +145,10 @@ class Worker:
             self.front.sweep(self.loop.time())
 
     async def _report(self) -> None:
-        # One JSON line: readiness and counters. The supervisor waits for the first and sums the rest.
+        # One JSON line of readiness: a sign of life, which the supervisor waits for.
         while True:
             await self.grpc.update()
-            line = orjson.dumps({"readiness": readiness_report(self.service), "stats": self.service.stats.to_dict()})
-            try:
-                os.write(self.orders.report_fd, line + b"\n")
-            except BlockingIOError:
-                pass  # the supervisor is busy: the next report says it all again
-            except BrokenPipeError:
+            if not self.reporter.send(orjson.dumps({"readiness": readiness_report(self.service)})):
                 self._stop()
                 return
             await asyncio.sleep(REPORT_EVERY_S)
@@ -123,17 +161,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _die_with(parent: int) -> None:
-    # SIGTERM when the supervisor is gone, whatever killed it.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit("the supervisor ended before its worker had started")
+def _versions(endpoints: dict[str, Endpoint]) -> list[Version]:
+    return [version for endpoint in endpoints.values() for version in endpoint.versions.values()]
 
 
 def main() -> None:
     """Entry of `python -m gateway.app`, for the supervisor only."""
-    orders = decode_orders(sys.stdin.buffer.read())
-    _die_with(orders.parent)
+    orders = decode(sys.stdin.buffer.read(), Orders)
+    die_with(orders.parent)
     setproctitle.setproctitle(f"penstock: worker {orders.index}")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.set_blocking(orders.report_fd, False)

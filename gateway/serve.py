@@ -103,6 +103,7 @@ class Service:
         self.concurrent_requests = concurrent_requests
         self.request_timeout = request_timeout
         self.stats = stats
+        self.open: set[Inference] = set()  # between start and settlement; our own shutdown ends them
 
     def inference(self, request: Request, origin: Origin, sink: Sink) -> Inference:
         """A request, to be started by `start`: the sink may hear all of it before that returns."""
@@ -202,6 +203,7 @@ class Inference:
     def _admit(self) -> None:
         service = self._service
         service.stats.in_flight += 1
+        service.open.add(self)
         self._admitted = True
         if service.stats.in_flight > service.concurrent_requests:
             raise Overloaded(
@@ -352,6 +354,7 @@ class Inference:
             self._timer = None
         if self._admitted:
             self._service.stats.in_flight -= 1
+            self._service.open.discard(self)
         record = self._record(outcome, usage, error)
         for choice in self._choices:
             choice.call = None

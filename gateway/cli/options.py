@@ -43,8 +43,11 @@ def address_options(command: _Command) -> _Command:
     return click.option("--workers", metavar="N", help="Gateway processes. Default: one per core.")(command)
 
 
+def find_config(path: Path | None) -> Path | None:
+    """The file that a command reads; None for the built-in config."""
+    return Path(DEFAULT_CONFIG) if path is None and Path(DEFAULT_CONFIG).is_file() else path
+
+
 def load_config(path: Path | None, **flags: str | None) -> Config:
     """The config that a command works with. Errors: ConfigError."""
-    if path is None and Path(DEFAULT_CONFIG).is_file():
-        path = Path(DEFAULT_CONFIG)
-    return load(path, overrides=Overrides(**flags))
+    return load(find_config(path), overrides=Overrides(**flags))

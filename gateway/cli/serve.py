@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.options import address_options, config_option, json_option, load_config
+from gateway.cli.options import address_options, config_option, find_config, json_option
+from gateway.config import Overrides, load
 from gateway.supervisor.run import CannotServe, Supervisor
 from gateway.supervisor.talk import Talk
 
@@ -22,9 +23,10 @@ def serve(config_path: Path | None, as_json: bool, **flags: str | None) -> None:
 
     With --json one line is printed on standard output once it is ready: the addresses it listens on.
     """
-    config = load_config(config_path, **flags)
+    source, overrides = find_config(config_path), Overrides(**flags)
+    config = load(source, overrides=overrides)
     try:
-        asyncio.run(Supervisor(config, Talk(as_json)).run())
+        asyncio.run(Supervisor(config, Talk(as_json), source=source, overrides=overrides).run())
     except CannotServe as error:
         click.echo(f"penstock serve: {error}", err=True)
         sys.exit(1)

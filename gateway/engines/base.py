@@ -90,6 +90,12 @@ class Engine(Protocol):
     async def start(self, versions: list[Version]) -> None:
         """Begin to connect and to read the models' interfaces. Returns without waiting for the server."""
 
+    async def watch(self, versions: list[Version]) -> None:
+        """Exchange the versions, once started. Returns when each new one was looked at, whatever came of it.
+
+        Those that leave can be called until the next exchange, so that the caller can take over without a gap.
+        """
+
     def readiness(self, version: Version) -> Readiness: ...
 
     def call(self, version: Version, job: Job, listener: Listener) -> Call:

@@ -105,6 +105,10 @@ class ScriptedEngine:
     async def start(self, versions: list[Version]) -> None:
         self.versions = list(versions)
 
+    async def watch(self, versions: list[Version]) -> None:
+        """Exchange the versions."""
+        self.versions = list(versions)
+
     def readiness(self, version: Version) -> Readiness:
         reason = self.not_ready.get(version.label, "")
         return Readiness(not reason, reason, "scripted", self.features)

@@ -87,6 +87,11 @@ class TritonEngine:
         await self._channel.start()
         self._looking = asyncio.create_task(self._models.run(), name=f"models of {self.where}")
 
+    async def watch(self, versions: list[Version]) -> None:
+        """Exchange the versions; see ModelTable. Returns when the new ones were looked at."""
+        if self._models is not None:
+            await self._models.watch(versions)
+
     def readiness(self, version: Version) -> Readiness:
         if self._models is None:
             return Readiness(False, "the engine was not started")

@@ -25,7 +25,7 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # a proxy of the environment is not meant for a server that was named here
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.lb_policy_name", "pick_first"),
 )
 

@@ -44,6 +44,12 @@ def route(endpoint: Endpoint, pin: str | None, sticky_key: str | None, request_i
                 param="model",
                 code="model_not_found",
             )
+        if pin in endpoint.disabled:
+            raise NotFound(
+                f"The version '{version.label}' is disabled now; ask for '{endpoint.name}', or pin another version.",
+                param="model",
+                code="version_disabled",
+            )
         return Routed(version, "pin")
     chosen = choose(endpoint.split, sticky_key or request_id, endpoint.salt or endpoint.name)
     return Routed(endpoint.versions[chosen], "sticky" if sticky_key else "weight")

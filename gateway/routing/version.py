@@ -75,7 +75,8 @@ class Endpoint(Struct, frozen=True):
     """The public, stable name that clients send as `model`.
 
     `sticky` is "user" (the request's user field), "header:NAME" (lower case), or "none". `content` says how
-    messages and answers are kept in the journal, `content_in_traces` whether spans carry them.
+    messages and answers are kept in the journal, `content_in_traces` whether spans carry them. `disabled` are the
+    versions that an operator has switched off: their weight is 0, and who pins one is told so.
     """
 
     name: str
@@ -85,3 +86,4 @@ class Endpoint(Struct, frozen=True):
     salt: str = ""
     content: Content = "full"
     content_in_traces: bool = False
+    disabled: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
-"""The supervisor: starts the embedded Triton and the workers, keeps them alive, ends them.
+"""The supervisor: starts the embedded Triton, the control process and the workers, keeps them alive, ends them.
 
-It serves no request itself. What it owns: the state folder (one gateway each), the listening sockets,
-the metrics port, and the order of starting and ending: workers drain before Triton goes.
+It serves no request itself. What it owns: the state folder (one gateway each), the listening sockets, and the
+order of starting and ending: workers drain before Triton goes. It also holds the last endpoints that the control
+process told, so that a process that is started again begins with those and not with old ones.
 """
 
 from __future__ import annotations
@@ -18,19 +19,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import orjson
 import setproctitle
-import uvicorn
+from msgspec.structs import asdict, replace
 
-from gateway.config import Config, embedded_repository
-from gateway.metrics_app import Totals, make_metrics_app
-from gateway.orders import DRAIN_S, Orders
+from gateway.config import Config, Overrides, embedded_repository
+from gateway.control.store import Store
+from gateway.orders import DRAIN_S, ControlOrders, ControlReport, Orders, decode, encode
+from gateway.routing.live import apply, reconcile
+from gateway.routing.version import Endpoint
+from gateway.supervisor.kept import KeptProcess
 from gateway.supervisor.ports import PortTaken, listen, reserve
 from gateway.supervisor.talk import Talk
 from gateway.supervisor.triton import EmbeddedTriton, TritonError
-from gateway.supervisor.workers import WorkerProcess
 
 # More than the workers' own drain, so that they end by themselves.
 WORKER_GRACE_S = DRAIN_S + 5.0
+CONTROL_GRACE_S = 5.0
 
 
 class CannotServe(Exception):
@@ -40,13 +46,18 @@ class CannotServe(Exception):
 class Supervisor:
     """One gateway, from start to end."""
 
-    def __init__(self, config: Config, talk: Talk) -> None:
+    def __init__(self, config: Config, talk: Talk, *, source: Path | None = None, overrides: Overrides) -> None:
+        """`source` is the file that `config` was read from, None for the built-in one; both are for a reload."""
         self._config = config
+        self._source = source
+        self._overrides = overrides
+        self._endpoints = config.endpoints  # as they serve
         self._talk = talk
         self._began = time.monotonic()
         self._started = int(time.time())
         self._stop = asyncio.Event()
-        self._totals = Totals()
+        self._control: KeptProcess | None = None
+        self._reload_wanted = False
         self._readiness: dict[int, dict[str, Any]] = {}
         self._reported = asyncio.Event()
 
@@ -56,6 +67,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         serving = asyncio.create_task(self._serve())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -69,7 +81,7 @@ class Supervisor:
 
     async def _serve(self) -> None:
         config = self._config
-        count = config.server.workers or os.cpu_count() or 1
+        count = _workers(config)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._talk.quiet)
             stack.enter_context(_own(config.server.state))
@@ -81,13 +93,14 @@ class Supervisor:
                 raise CannotServe(str(error)) from error
             for bound in (*http, grpc, *metrics):
                 stack.callback(bound.close)
-            await self._start_metrics(stack, metrics[0])
+            self._endpoints = _as_decided(config)
             engine, log = config.engine.url, ""
             triton = None if engine else self._embedded()
             if triton is not None:
                 engine, log = triton.reserve(), str(triton.log)
                 stack.push_async_callback(triton.stop)
-            # Workers and Triton start side by side; at the end the workers go first.
+            # All start side by side. At the end the workers go first: they drain, and the control process still counts.
+            await self._start_control(stack, metrics[0])
             await self._start_workers(stack, engine, http, _address(grpc))
             if triton is not None:
                 try:
@@ -121,52 +134,70 @@ class Supervisor:
             on_event=self._talk.say,
         )
 
-    async def _start_metrics(self, stack: contextlib.AsyncExitStack, listener: socket.socket) -> None:
-        server = _MetricsServer(
-            uvicorn.Config(
-                make_metrics_app(self._totals),
-                ws="none",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=1,
+    async def _start_control(self, stack: contextlib.AsyncExitStack, metrics: socket.socket) -> None:
+        def orders(report_fd: int) -> bytes:
+            return encode(
+                ControlOrders(
+                    config=self._config,
+                    source=str(self._source) if self._source is not None else None,
+                    overrides={name: _plain(value) for name, value in asdict(self._overrides).items()},
+                    workers=_workers(self._config),
+                    metrics_fd=metrics.fileno(),
+                    report_fd=report_fd,
+                    parent=os.getpid(),
+                )
             )
+
+        self._control = KeptProcess(
+            "the control process",
+            ("-m", "gateway.control.process"),
+            orders,
+            (metrics.fileno(),),
+            on_report=self._on_control,
+            on_end=lambda: None,
+            on_news=self._talk.say,
         )
-        task = asyncio.create_task(server.serve([listener]))
-
-        async def end() -> None:
-            server.should_exit = True
-            await task
-
-        stack.push_async_callback(end)
+        stack.push_async_callback(self._control.stop, CONTROL_GRACE_S)
+        await self._control.start()
 
     async def _start_workers(
         self, stack: contextlib.AsyncExitStack, engine: str, listeners: list[socket.socket], grpc: str
     ) -> None:
-        def orders(index: int, http_fd: int, report_fd: int) -> Orders:
-            return Orders(
-                index=index,
-                config=self._config,
-                engine=engine,
-                grpc=grpc,
-                started=self._started,
-                http_fd=http_fd,
-                report_fd=report_fd,
-                parent=os.getpid(),
+        def worker(index: int, listener: socket.socket) -> KeptProcess:
+            def orders(report_fd: int) -> bytes:
+                return encode(
+                    Orders(
+                        index=index,
+                        config=replace(self._config, endpoints=self._endpoints),
+                        engine=engine,
+                        grpc=grpc,
+                        started=self._started,
+                        http_fd=listener.fileno(),
+                        report_fd=report_fd,
+                        parent=os.getpid(),
+                    )
+                )
+
+            return KeptProcess(
+                f"worker {index}",
+                ("-m", "gateway.app"),
+                orders,
+                (listener.fileno(),),
+                on_report=lambda line: self._on_report(index, line),
+                on_end=lambda: self._on_end(index),
+                on_news=self._talk.say,
             )
 
-        workers = [
-            WorkerProcess(index, orders, listener, self._on_report, self._on_death)
-            for index, listener in enumerate(listeners, 1)
-        ]
+        workers = [worker(index, listener) for index, listener in enumerate(listeners, 1)]
 
         async def end() -> None:
-            await asyncio.gather(*[worker.stop(WORKER_GRACE_S) for worker in workers])
+            for listener in listeners:
+                listener.close()  # the port is free when the workers have closed theirs: nobody queues for nothing
+            await asyncio.gather(*[one.stop(WORKER_GRACE_S) for one in workers])
 
         stack.push_async_callback(end)
-        for worker in workers:
-            await worker.start()
+        for one in workers:
+            await one.start()
 
     async def _wait_ready(self, workers: int) -> bool:
         # A remote Triton may be away for long: the gateway serves /health and errors meanwhile, and says so.
@@ -196,23 +227,28 @@ class Supervisor:
         }
         return "; ".join(sorted(reasons)) or "the engine"
 
-    def _on_report(self, worker: int, report: dict[str, Any]) -> None:
-        self._totals.update(worker, report["stats"])
-        self._readiness[worker] = report["readiness"]
+    def _on_report(self, worker: int, line: bytes) -> None:
+        self._readiness[worker] = orjson.loads(line)["readiness"]
         self._reported.set()
 
-    def _on_death(self, worker: int, code: int, pause: float) -> None:
-        self._totals.retire(worker)
+    def _on_end(self, worker: int) -> None:
         self._readiness.pop(worker, None)
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self._talk.say(f"worker {worker} ended ({how}); it is started again in {pause:.1f} s")
 
+    def _on_control(self, line: bytes) -> None:
+        report = decode(line, ControlReport)
+        if report.file is not None:
+            self._config = replace(self._config, endpoints=report.file)
+        if report.endpoints is not None:
+            self._endpoints = report.endpoints
+        if report.say:
+            self._talk.say(report.say)
+        if self._reload_wanted:
+            self._reload()
 
-class _MetricsServer(uvicorn.Server):
-    # Signals are the supervisor's own business.
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    def _reload(self) -> None:
+        # Before its first report it may not be ready for a signal.
+        control = self._control
+        self._reload_wanted = control is None or not control.heard or not control.send(signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -232,6 +268,29 @@ def _own(state: Path) -> Iterator[None]:
                 f"another gateway uses the state folder {state}; choose another with --state DIR"
             ) from None
         yield
+
+
+def _workers(config: Config) -> int:
+    return config.server.workers or os.cpu_count() or 1
+
+
+def _as_decided(config: Config) -> dict[str, Endpoint]:
+    """The endpoints with what was decided live before; the control process keeps house, this only looks.
+
+    Errors: CannotServe.
+    """
+    try:
+        live, _ = reconcile(config.endpoints, Store(config.server.state).read())
+    except msgspec.DecodeError:
+        return config.endpoints  # the control process sets the damaged file aside, and says so
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CannotServe(f"can't read the live state in {config.server.state}: {why}") from error
+    return apply(config.endpoints, live)
+
+
+def _plain(value: Path | str | int | None) -> str | int | None:
+    return str(value) if isinstance(value, Path) else value
 
 
 def _triton_environment(configured: str) -> Path:
