@@ -172,6 +172,8 @@ class FrontProtocol(HttpToolsProtocol):
                 self.transport.close()  # Starlette has answered without waiting for the body
                 return
             self._withdraw(cycle, error)
+        if type(cycle) is not HotCycle:
+            self.front.service.stats.refuse_http(error.code or type(error).__name__)
         self.flow.resume_reading()
         self._refusal = error
         self._say_refusal()
@@ -253,11 +255,11 @@ class FrontProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
         cycle = HotCycle(self, dialect, self.headers, keep_alive=keep_alive, chunked=version != "1.0")
-        self._check_length(cycle)
         self.cycle = cycle  # type: ignore[assignment]
         self.hot.append(cycle)
         self._receiving = cycle
         self._unanswered += 1
+        self._check_length(cycle)  # here, where the cycle is known: its refusal is recorded
         if earlier is not None and not earlier.response_complete:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]

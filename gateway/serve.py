@@ -223,6 +223,7 @@ class Inference:
             key = header(endpoint.sticky[7:])
         self._key = key
         self.routed = route(endpoint, pin, key, self._id)
+        self._service.stats.enter(self.routed.version.endpoint, self.routed.version.name)
         return self.routed
 
     def _prepare(self, routed: Routed) -> tuple[str, ...]:
@@ -355,6 +356,8 @@ class Inference:
         if self._admitted:
             self._service.stats.in_flight -= 1
             self._service.open.discard(self)
+        if self.routed is not None:
+            self._service.stats.leave(self.routed.version.endpoint, self.routed.version.name)
         record = self._record(outcome, usage, error)
         for choice in self._choices:
             choice.call = None
