@@ -81,7 +81,7 @@ class Worker:
                 timeout_graceful_shutdown=DRAIN_S + LAST_WORDS_S,
             )
         )
-        self.grpc = GrpcFace(orders.grpc, self.service)
+        self.grpc = GrpcFace(orders.grpc, self.service, config.limits)
         self.link = Link(config.server.state / LINK_SOCKET, orders.index, self.take_over, self.figures)
         self.reporter = Reporter(orders.report_fd)
         self._ending: list[asyncio.Task[None]] = []
@@ -124,7 +124,7 @@ class Worker:
     def _stop(self) -> None:
         self.server.should_exit = True
         if not self._ending:
-            self._ending = [asyncio.create_task(self.grpc.close()), asyncio.create_task(self._end_overdue())]
+            self._ending = [asyncio.create_task(self.grpc.close(DRAIN_S)), asyncio.create_task(self._end_overdue())]
 
     async def _end_overdue(self) -> None:
         await asyncio.sleep(DRAIN_S)

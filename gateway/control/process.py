@@ -70,8 +70,8 @@ class Control:
             await self.hub.start(listen_unix(self._state / LINK_SOCKET))
             stack.push_async_callback(self.hub.close)
             admin = make_admin_app(self.desk, self._load)
-            await _serve(stack, admin, listen_unix(self._state / ADMIN_SOCKET), http=AdminProtocol)
-            await _serve(stack, self._metrics, socket.socket(fileno=self._orders.metrics_fd))
+            await serve_app(stack, admin, listen_unix(self._state / ADMIN_SOCKET), http=AdminProtocol)
+            await serve_app(stack, self._metrics, socket.socket(fileno=self._orders.metrics_fd))
             alive = asyncio.create_task(self._live())
             stack.callback(alive.cancel)
             await self._ending.wait()
@@ -120,7 +120,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(
+async def serve_app(
     stack: contextlib.AsyncExitStack,
     app: ASGIApp,
     listener: socket.socket,
