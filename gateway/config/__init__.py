@@ -1,9 +1,12 @@
 """Floor 2: TOML → frozen structs. A config is taken whole or refused whole; a refusal says what would do.
 
 text.py      bytes → TOML values with lines (locate.py)
-schema.py    every key: its kind (kinds.py), unit and meaning; defaults in settings.py
+shape.py     what a schema is made of
+schema.py    every key: its kind (kinds.py, addresses.py), unit and meaning; defaults in settings.py;
+             schema_endpoint.py those of an endpoint
 walk.py      values against the schema
 build.py     what spans keys: paths, ports, splits, chat templates (template.py, gguf.py), models (site.py)
+access.py    who may call: the keys, and loopback where there are none
 loader.py    all of it, in order
 summary.py   a config in words and as JSON; reference.py the tables of docs/configuration.md
 """
@@ -15,10 +18,13 @@ from gateway.config.settings import (
     Address,
     Config,
     EngineConfig,
+    JournalConfig,
+    KeyConfig,
     LimitsConfig,
     ModelSource,
     Overrides,
     ServerConfig,
+    TracesConfig,
 )
 from gateway.config.summary import describe, to_json
 
@@ -27,11 +33,14 @@ __all__ = [
     "Config",
     "ConfigError",
     "EngineConfig",
+    "JournalConfig",
+    "KeyConfig",
     "LimitsConfig",
     "ModelSource",
     "Overrides",
     "Problem",
     "ServerConfig",
+    "TracesConfig",
     "describe",
     "embedded_repository",
     "load",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.problem import KeyPath, Report, dotted, found_words, quoted
-from gateway.config.settings import Address, EngineConfig, ServerConfig
+from gateway.config.settings import Address, EngineConfig, JournalConfig, ServerConfig
 from gateway.config.site import Site, read_sources
 from gateway.config.template import Template, TemplateError, check_template, is_inline, read_template
 from gateway.routing.version import Endpoint, Price, SamplingDefaults, SamplingLimits, Version
@@ -59,6 +59,17 @@ def build_engine(given: Given, folder: Path, report: Report) -> EngineConfig:
     )
 
 
+def build_journal(given: Given, report: Report) -> JournalConfig:
+    """[journal]. Notes a problem where not even one segment may be kept."""
+    journal = JournalConfig(**given)
+    if journal.keep_bytes < journal.segment_bytes:
+        key = "keep_bytes" if "keep_bytes" in given else "segment_bytes"
+        found = found_words(getattr(journal, key))
+        says = f"found {found}: keep_bytes ({journal.keep_bytes}) is less than segment_bytes ({journal.segment_bytes})"
+        report.add(("journal", key), says, "raise keep_bytes or lower segment_bytes", found)
+    return journal
+
+
 def build_endpoints(given: Given, site: Site, report: Report) -> dict[str, Endpoint]:
     """[endpoints]: templates found and checked, splits complete."""
     return {name: _endpoint(name, value, site, report) for name, value in given.items()}
@@ -68,7 +79,12 @@ def _endpoint(name: str, given: Given, site: Site, report: Report) -> Endpoint:
     at: KeyPath = ("endpoints", name)
     versions = {key: _version(name, key, value, site, report) for key, value in given.get("versions", {}).items()}
     split = _split(given.get("split"), versions, at, report)
-    return Endpoint(name, versions, split, given.get("sticky", "user"), given.get("salt", ""))
+    content, in_traces = given.get("content", "full"), given.get("content_in_traces", False)
+    if in_traces and content != "full":
+        says = f'spans are made from the journal, where content = "{content}" leaves no text'
+        remedy = 'leave content_in_traces out, or set content = "full"'
+        report.add((*at, "content_in_traces"), says, remedy, found_words(in_traces))
+    return Endpoint(name, versions, split, given.get("sticky", "user"), given.get("salt", ""), content, in_traces)
 
 
 def _split(

@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
+from hashlib import sha256
 from typing import Any, Protocol
 
 from msgspec import Struct
 
-from gateway.config.settings import Address
+from gateway.config.problem import found_words, kind_words, quoted
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]+)?")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _DIGITS = re.compile(r"(?:[1-9][0-9]{0,17})?")
+_HEX64 = re.compile(r"[0-9A-Fa-f]{64}")
+_SHA256_OF_NOTHING = sha256().hexdigest()
+_HASH_IT = "give the sha256 of the key, 64 hex digits: printf %s KEY | sha256sum"
+_PATTERN = 1024  # characters
+_PROBES = ("", "a", " a1-\n")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-
-_NO_TLS = (
-    "TLS to the engine is not spoken here: end it in a proxy beside the gateway, "
-    'and give that proxy\'s plain "HOST:PORT"'
-)
 
 
 class UnfitError(Exception):
-    """A value that will not do. `remedy` replaces "give <wanted>" where something better can be said."""
+    """A value that will not do. `remedy` replaces "give <wanted>" where something better can be said.
 
-    def __init__(self, says: str = "", remedy: str = "") -> None:
+    With `hide` the value may be a secret, and is not shown.
+    """
+
+    def __init__(self, says: str = "", remedy: str = "", *, hide: bool = False) -> None:
         super().__init__(says)
         self.says = says
         self.remedy = remedy
+        self.hide = hide
 
 
 class Kind(Protocol):
@@ -112,17 +115,43 @@ class Digits(Struct, frozen=True):
         return value
 
 
+class Boolean(Struct, frozen=True):
+    """true or false; 0 and "yes" are neither."""
+
+    wanted: str = "true or false"
+
+    def read(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise UnfitError
+        return value
+
+
+class Name(Struct, frozen=True):
+    """A name of the user's choice that matches `pattern`."""
+
+    wanted: str
+    pattern: re.Pattern[str]
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not self.pattern.fullmatch(value):
+            raise UnfitError
+        return value
+
+
 class Texts(Struct, frozen=True):
-    """An array of at most `most` strings, none empty."""
+    """An array of `least` to `most` strings, none empty. `example` shows one in errors."""
 
     most: int
+    least: int = 0
+    example: str = ""
 
     @property
     def wanted(self) -> str:
-        return f"an array of up to {self.most} strings, none empty"
+        size = f"{self.least} to {self.most}" if self.least else f"up to {self.most}"
+        return f"an array of {size} strings, none empty" + (f", such as {self.example}" if self.example else "")
 
     def read(self, value: object) -> tuple[str, ...]:
-        if not isinstance(value, list) or len(value) > self.most:
+        if not isinstance(value, list) or not self.least <= len(value) <= self.most:
             raise UnfitError
         for item in value:
             if not isinstance(item, str) or not item:
@@ -145,37 +174,6 @@ class Choice(Struct, frozen=True):
         return value
 
 
-class Listen(Struct, frozen=True):
-    """HOST:PORT to listen on; port 0 is any free one."""
-
-    wanted: str = '"HOST:PORT" with a port from 0 to 65535 (0 is any free one), such as "127.0.0.1:8080"'
-
-    def read(self, value: object) -> Address:
-        if isinstance(value, str) and (scheme := _SCHEME.fullmatch(value)):
-            raise UnfitError("", f'leave "{scheme[1]}://" out: give {self.wanted}')
-        if isinstance(value, str) and value.startswith("*:"):
-            raise UnfitError("", f'"0.0.0.0{value[1:]}" listens on all addresses' if len(value) < 9 else "")
-        return read_address(value, lowest=0)
-
-
-class Remote(Struct, frozen=True):
-    """HOST:PORT of a Triton's gRPC, as it is connected to, or "". Without TLS: a remedy says so."""
-
-    wanted: str = '"HOST:PORT" of a Triton\'s gRPC, such as "triton.internal:8001", or "" for the embedded one'
-
-    def read(self, value: object) -> str:
-        if value == "":
-            return ""
-        if isinstance(value, str) and (scheme := _SCHEME.fullmatch(value)):
-            rest = scheme[2].rstrip("/")
-            if scheme[1].lower() in ("https", "grpcs"):
-                raise UnfitError("", _NO_TLS)
-            example = rest if _fits(rest, 1) else "triton.internal:8001"
-            remedy = f'leave "{scheme[1]}://" out and give the gRPC port, by default 8001, such as "{example}"'
-            raise UnfitError("", remedy)
-        return str(read_address(value, lowest=1))
-
-
 class Sticky(Struct, frozen=True):
     """ "user", "none" or "header:NAME"; the name comes out in lower case."""
 
@@ -192,26 +190,46 @@ class Sticky(Struct, frozen=True):
         return value.lower()
 
 
-def read_address(value: object, *, lowest: int) -> Address:
-    """HOST:PORT, with an IPv6 host in brackets. Errors: UnfitError."""
-    if not isinstance(value, str):
-        raise UnfitError
-    host, colon, port = value.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        good = bool(_IPV6.fullmatch(host))
-    elif _IPV6.fullmatch(value) and value.count(":") > 1:
-        raise UnfitError("", 'put an IPv6 address in brackets, such as "[::1]:8080"')
-    else:
-        good = bool(_HOST.fullmatch(host))
-    if not (good and colon and port.isascii() and port.isdigit() and len(port) <= 5 and lowest <= int(port) <= 65535):
-        raise UnfitError
-    return Address(host, int(port))
+class Patterns(Struct, frozen=True):
+    """An array of regular expressions that compile and never match nothing: that would be found everywhere."""
+
+    most: int
+
+    @property
+    def wanted(self) -> str:
+        return f"an array of up to {self.most} regular expressions (Python's), each of {_PATTERN} characters at most"
+
+    def read(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or len(value) > self.most:
+            raise UnfitError
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or not 0 < len(item) <= _PATTERN:
+                raise UnfitError(f"its element {index} will not do: {found_words(item)}")
+            _check_pattern(index, item)
+        return tuple(value)
 
 
-def _fits(text: str, lowest: int) -> bool:
+def _check_pattern(index: int, text: str) -> None:
+    which = f"its element {index}, {quoted(text)},"
     try:
-        read_address(text, lowest=lowest)
-    except UnfitError:
-        return False
-    return True
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what `re` warns of means something else in its next version
+            pattern = re.compile(text)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        reason = " ".join(str(error).split()) or "it is nested too deeply"
+        raise UnfitError(f"{which} does not compile: {reason}", "correct the pattern") from None
+    if any(not match.group() for probe in _PROBES for match in pattern.finditer(probe)):
+        raise UnfitError(f"{which} matches the empty string", "give a pattern that needs at least one character")
+
+
+class Sha256(Struct, frozen=True):
+    """A sha256 in hex, out in lower case. What is none may be the secret itself, so it is never shown."""
+
+    wanted: str = "the sha256 of a key in 64 hex digits"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or not _HEX64.fullmatch(value):
+            raise UnfitError(f"found {kind_words(value)} that is no sha256, and is not shown", _HASH_IT, hide=True)
+        if value.lower() == _SHA256_OF_NOTHING:
+            raise UnfitError("found the sha256 of the empty string", f"was KEY empty? {_HASH_IT}")
+        return value.lower()

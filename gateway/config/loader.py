@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gateway.config.build import build_endpoints, build_engine, build_server
+from gateway.config.access import build_keys, check_reach
+from gateway.config.build import build_endpoints, build_engine, build_journal, build_server
 from gateway.config.default import default_text
 from gateway.config.embedded import embedded_repository
 from gateway.config.problem import Report
 from gateway.config.schema import ROOT, SERVER
-from gateway.config.settings import Config, LimitsConfig, Overrides
+from gateway.config.settings import Config, LimitsConfig, Overrides, TracesConfig
 from gateway.config.site import look_at
 from gateway.config.text import parse, read_config
 from gateway.config.walk import MISSING, walk
@@ -42,8 +43,12 @@ def load(path: Path | None, *, overrides: Overrides = NO_OVERRIDES, repository: 
     named = frozenset(given.get("engine", {}).get("models", {}))
     site = look_at(folder, repository or embedded_repository(), engine, named, report)
     endpoints = build_endpoints(given.get("endpoints", {}), site, report)
+    journal = build_journal(given.get("journal", {}), report)
+    keys = build_keys(given.get("keys", []), endpoints, report)
+    check_reach(server, bool(values.get("keys")), report)  # as written: keys that are unsound have been reported
     report.raise_if_any()
-    return Config(server, engine, LimitsConfig(**given.get("limits", {})), endpoints)
+    limits, traces = LimitsConfig(**given.get("limits", {})), TracesConfig(**given.get("traces", {}))
+    return Config(server, engine, limits, endpoints, journal, traces, keys)
 
 
 def _override(given: dict[str, Any], overrides: Overrides, report: Report) -> None:

@@ -126,6 +126,19 @@ def found_words(value: object) -> str:
             return f"the date or time {value}"
 
 
+def kind_words(value: object) -> str:
+    """The same for a value that may be a secret: its kind alone."""
+    match value:
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string of one character" if len(value) == 1 else f"a string of {len(value)} characters"
+        case _:
+            return found_words(value) if isinstance(value, list | dict) else "a date or time"
+
+
 def _escape(char: str) -> str:
     if char in '"\\':
         return "\\" + char

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.problem import dotted
-from gateway.config.schema import REQUIRED, ROOT, Key, Named, Table
+from gateway.config.schema import ROOT
+from gateway.config.shape import REQUIRED, Key, Listed, Named, Table
 from gateway.config.summary import in_unit
 from gateway.config.walk import in_words
 
@@ -22,11 +23,14 @@ END = "<!-- end -->"
 
 
 def reference() -> str:
-    """Markdown: a heading and a table of keys for each table of the schema, parents before children."""
+    """Markdown: a heading and a table of keys for each table of the schema, parents before children.
+
+    An array of tables holds no tables of its own.
+    """
     parts = []
     for title, table in _tables(ROOT, ()):
         rows = [_row(table, key) for key in table.keys]
-        head = f"### [{title}]\n\n" if title else ""
+        head = f"### {title}\n\n" if title else ""
         parts.append("\n".join([f"{head}| key | value | default | meaning |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
@@ -41,12 +45,14 @@ def put_into(document: str) -> str:
 
 
 def _tables(table: Table, at: tuple[str, ...]) -> Iterator[tuple[str, Table]]:
-    yield dotted(at), table
+    yield f"[{dotted(at)}]" if at else "", table
     for key in table.keys:
         if isinstance(key.kind, Table):
             yield from _tables(key.kind, (*at, key.name))
         elif isinstance(key.kind, Named) and isinstance(key.kind.kind, Table):
             yield from _tables(key.kind.kind, (*at, key.name, key.kind.placeholder))
+        elif isinstance(key.kind, Listed):
+            yield f"[[{dotted((*at, key.name))}]]", key.kind.table
 
 
 def _row(table: Table, key: Key) -> str:
@@ -70,6 +76,8 @@ def _default(table: Table, key: Key) -> str:
         return "required"
     if value is None:
         return "the engine's own"
+    if isinstance(value, bool):
+        return f"`{in_unit(value, '')}`"
     if isinstance(value, int | float):
         words = f" ({in_unit(value, key.unit)})" if key.unit == "bytes" else ""
         return f"`{value:g}`{words}" if isinstance(value, float) else f"`{value}`{words}"

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from gateway.routing.version import Endpoint
 
 MIB = 1 << 20
+GIB = 1 << 30
 
 
 class Address(Struct, frozen=True):
@@ -70,13 +71,57 @@ class LimitsConfig(Struct, frozen=True):
     client_buffer_bytes: int = 4 * MIB
 
 
+class JournalConfig(Struct, frozen=True):
+    """Sizes in bytes; a segment is rotated at `segment_age_s` seconds, `keep_days` are days.
+
+    `redact` are regular expressions that compile and never match nothing.
+    """
+
+    segment_bytes: int = 64 * MIB
+    segment_age_s: float = 3600.0
+    keep_days: float = 30.0
+    keep_bytes: int = 10 * GIB
+    memory_bytes: int = 32 * MIB
+    redact: tuple[str, ...] = ()
+
+
+class TracesConfig(Struct, frozen=True):
+    """`otlp` is the base URL of an OTLP/HTTP receiver, without a slash at its end; "" exports nothing.
+
+    `share` in [0, 1] of the requests is kept beside errors and those of `slow_s` seconds or more; `engine` asks the
+    embedded Triton for spans too.
+    """
+
+    otlp: str = ""
+    share: float = 0.01
+    slow_s: float = 10.0
+    engine: bool = True
+
+
+class KeyConfig(Struct, frozen=True):
+    """A key that callers may have: `sha256` of it in 64 lower-case hex digits, and the endpoints that it may use.
+
+    "*" among `endpoints` is all of them.
+    """
+
+    name: str
+    sha256: str
+    endpoints: tuple[str, ...] = ("*",)
+
+
 class Config(Struct, frozen=True):
-    """The whole. `endpoints` has at least one entry; each has at least one version."""
+    """The whole. `endpoints` has at least one entry; each has at least one version.
+
+    Without `keys` whoever reaches the gateway may call it, and it listens on loopback only.
+    """
 
     server: ServerConfig
     engine: EngineConfig
     limits: LimitsConfig
     endpoints: dict[str, Endpoint]
+    journal: JournalConfig = JournalConfig()
+    traces: TracesConfig = TracesConfig()
+    keys: tuple[KeyConfig, ...] = ()
 
 
 class Overrides(Struct, frozen=True):

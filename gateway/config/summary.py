@@ -11,10 +11,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.config.schema import CEILINGS, ENGINE, LIMITS, ROOT, SAMPLING, SERVER, Key, Named, Table
-from gateway.config.settings import Config, EngineConfig, ModelSource
+from gateway.config.access import EVERY_ENDPOINT
+from gateway.config.schema import ENGINE, JOURNAL, LIMITS, ROOT, SERVER, TRACES
+from gateway.config.schema_endpoint import CEILINGS, SAMPLING
+from gateway.config.settings import Config, EngineConfig, KeyConfig, ModelSource
+from gateway.config.shape import Key, Listed, Named, Table
 from gateway.routing.version import Endpoint, Price, Version
 
+_CONTENT = {
+    "full": "the journal keeps content in full",
+    "hashed": "the journal keeps hashes in place of content",
+    "none": "the journal keeps no content",
+}
 _BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -24,6 +32,9 @@ def describe(config: Config) -> str:
         ["server", *_rows(SERVER, config.server)],
         [f"engine: {_engine(config.engine)}", *_rows(ENGINE, config.engine, skip=("url", "models"))],
         ["limits", *_rows(LIMITS, config.limits)],
+        ["journal", *_rows(JOURNAL, config.journal)],
+        ["traces", *_rows(TRACES, config.traces)],
+        _keys(config.keys),
         *(_endpoint(endpoint) for endpoint in config.endpoints.values()),
     ]
     return "\n\n".join("\n".join(part) for part in parts)
@@ -47,6 +58,8 @@ def in_unit(value: object, unit: str) -> str:
         return "the engine's own"
     if value in ("", ()):
         return "none"
+    if isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, tuple):
         return ", ".join(json.dumps(item, ensure_ascii=False) for item in value)
     text = f"{value:g}" if isinstance(value, float) else str(value)
@@ -75,6 +88,19 @@ def _engine(engine: EngineConfig) -> str:
     return text + "".join(f", and '{name}' from {source.path}" for name, source in engine.models.items())
 
 
+def _keys(keys: tuple[KeyConfig, ...]) -> list[str]:
+    if not keys:
+        return ["keys: none, so whoever reaches the gateway may call; it listens on loopback only"]
+    width = max(len(key.name) for key in keys)
+    head = "keys: one, which" if len(keys) == 1 else f"keys: {len(keys)}, one of which"
+    rows = [f"  {key.name:<{width}}  {_may_use(key)}; sha256 {key.sha256[:8]}…" for key in keys]
+    return [f"{head} each call must carry", *rows]
+
+
+def _may_use(key: KeyConfig) -> str:
+    return "every endpoint" if EVERY_ENDPOINT in key.endpoints else ", ".join(key.endpoints)
+
+
 def _endpoint(endpoint: Endpoint) -> list[str]:
     count = len(endpoint.versions)
     head = f"endpoint {endpoint.name}: " + ("one version" if count == 1 else f"{count} versions, {_sticky(endpoint)}")
@@ -85,7 +111,7 @@ def _endpoint(endpoint: Endpoint) -> list[str]:
         who = f"{100 * share:.6g} % of callers" if share else "only for those who pin it"
         lines.append(f"  {version.label}: {who}")
         lines += [f"    {line}" for line in _version(version)]
-    return lines
+    return [*lines, f"  {_CONTENT[endpoint.content]}; spans carry {'it too' if endpoint.content_in_traces else 'none'}"]
 
 
 def _sticky(endpoint: Endpoint) -> str:
@@ -135,6 +161,8 @@ def _plain(kind: object, value: Any) -> Any:
         if isinstance(value, Version):
             fields |= {"template_vars": dict(value.template_vars), "fingerprint": value.fingerprint}
         return fields
+    if isinstance(kind, Listed):
+        return [_plain(kind.table, item) for item in value]
     if isinstance(kind, Named):
         return {name: _plain(kind.kind, item) for name, item in value.items()}
     if isinstance(value, tuple):

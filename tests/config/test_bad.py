@@ -48,7 +48,7 @@ def here(tmp_path: Path, make_gguf: Callable[..., bytes]) -> Path:
 
 
 def test_there_are_many() -> None:
-    assert len(CASES) >= 110
+    assert len(CASES) >= 170
     assert len({title for title, _, _ in CASES}) == len(CASES)
 
 
@@ -74,6 +74,20 @@ def test_the_report_is_one_text_with_a_place_on_every_line(refusal: Refusal, tmp
     ]
     assert error.problems[1].found == "the integer -1"
     assert str(refusal("")).startswith("The config was refused, with 1 problem:\n")
+
+
+SECRETS = ("sk-live-0123456789", "hunter2")
+
+
+@pytest.mark.parametrize("text", [text for _, text, _ in CASES if any(secret in text for secret in SECRETS)])
+def test_a_secret_at_the_wrong_place_is_not_shown(text: str, refusal: Refusal) -> None:
+    error = refusal(text)
+    told = str(error) + repr(error.problems)
+    assert not any(secret in told for secret in SECRETS)
+
+
+def test_there_are_secrets_at_wrong_places() -> None:
+    assert sum(any(secret in text for secret in SECRETS) for _, text, _ in CASES) == 6
 
 
 SYNTAX = [
@@ -158,7 +172,9 @@ FLAGS = [
     (Overrides(state="a\nb"), "--state", "give a path, on one line"),
     (Overrides(http="127.0.0.1:8082"), "--http", "found 127.0.0.1:8082, where metrics listens too"),
     (Overrides(metrics="127.0.0.1:8080"), "--metrics", "found 127.0.0.1:8080, where http listens too"),
-    (Overrides(http="127.0.0.1:9", grpc="0.0.0.0:9"), "--grpc", "found 0.0.0.0:9, where http listens too"),
+    (Overrides(http="127.0.0.1:9", grpc="127.0.0.1:9"), "--grpc", "found 127.0.0.1:9, where http listens too"),
+    (Overrides(http="0.0.0.0:9"), "--http", "there are no [[keys]]: anyone could call; add [[keys]] to the config, or"),
+    (Overrides(grpc="[::]:9"), "--grpc", "found [::]:9, which other machines can reach"),
 ]
 
 

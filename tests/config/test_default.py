@@ -46,7 +46,8 @@ def test_what_it_says(repository: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def test_every_value_that_it_spells_out_is_the_default(repository: Path, load_text: Callable[..., Config]) -> None:
     bare = load_text('[endpoints.a.versions.v1]\nmodel = "assistant"\n')
     config = load_text(default_text())
-    assert (config.server, config.engine, config.limits) == (bare.server, bare.engine, bare.limits)
+    for part in ("server", "engine", "limits", "journal", "traces", "keys"):
+        assert getattr(config, part) == getattr(bare, part)
 
 
 def test_described(repository: Path) -> None:
@@ -57,6 +58,7 @@ def test_described(repository: Path) -> None:
 
 ONE = '[endpoints.a.versions.v1]\nmodel = "assistant"\n'
 TWO = '[endpoints.a.versions.v2]\nmodel = "assistant"\n'
+KEY = f'[[keys]]\nname = "app"\nsha256 = "{"ab" * 32}"\n'
 DESCRIBED = [
     ('[engine]\nurl = "t:1"', "engine: the Triton at t:1, which someone else runs"),
     ('[engine]\nurl = "t:1"', "no chat template: completions only"),
@@ -71,6 +73,16 @@ DESCRIBED = [
     (f"{TWO}[endpoints.a]\nsplit = {{ v1 = 1 }}", "a@v2: only for those who pin it"),
     ('defaults.stop = ["x", "\\n"]', 'stop "x", "\\n"'),
     ('determinism = "greedy"', "determinism greedy; text mode auto; price unknown"),
+    ("", "none, so whoever reaches the gateway may call; it listens on loopback only endpoint a:"),
+    ("", "the journal keeps content in full; spans carry none"),
+    ('[endpoints.a]\ncontent = "hashed"', "the journal keeps hashes in place of content; spans carry none"),
+    ('[endpoints.a]\ncontent = "none"', "the journal keeps no content; spans carry none"),
+    ("[endpoints.a]\ncontent_in_traces = true", "the journal keeps content in full; spans carry it too"),
+    (KEY, "keys: one, which each call must carry app every endpoint; sha256 abababab… endpoint a"),
+    (f'{KEY}endpoints = ["a"]', "carry app a; sha256"),
+    (f'{KEY}[[keys]]\nname = "b"\nsha256 = "{"0" * 64}"', "keys: 2, one of which each call must carry app every"),
+    ("[journal]\nredact = ['\\d+', 'x']", '"\\\\d+", "x" what matches is blacked out'),
+    ("[traces]\nengine = false", "engine false whether"),
     ("", "endpoint a: one version a@v1: 100 % of callers model assistant, whatever version Triton chooses"),
 ]
 

@@ -68,12 +68,31 @@ values = st.recursive(
         st.floats(),
         st.booleans(),
         st.sampled_from(
-            ["", "user", "v1", "127.0.0.1:1", "{{ x", "{% if %}", "a\tb", "é" * 3000, "penstock.toml", "/"]
+            [
+                "",
+                "user",
+                "v1",
+                "127.0.0.1:1",
+                "0.0.0.0:1",
+                "http://x:1",
+                "full",
+                "a" * 64,
+                "*",
+                "(",
+                "\\b",
+                "http://[",
+                "{{ x",
+                "{% if %}",
+                "a\tb",
+                "é" * 3000,
+                "penstock.toml",
+                "/",
+            ]
         ),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(["v1", "max_tokens", "name", "x"]), inner, max_size=3),
+        st.dictionaries(st.sampled_from(["v1", "max_tokens", "name", "sha256", "endpoints", "x"]), inner, max_size=3),
     ),
     max_leaves=5,
 )
@@ -81,7 +100,13 @@ KEYS = [
     *(f"server.{key}" for key in ("http", "grpc", "metrics", "workers", "state")),
     *(f"engine.{key}" for key in ("url", "connections", "environment", "start_timeout_s", "models", "models.m")),
     *(f"limits.{key}" for key in ("body_bytes", "request_timeout_s")),
-    *(f"endpoints.a.{key}" for key in ("sticky", "salt", "split", "versions", "split.v1")),
+    *(f"journal.{key}" for key in ("segment_bytes", "segment_age_s", "keep_days", "keep_bytes", "redact")),
+    *(f"traces.{key}" for key in ("otlp", "share", "slow_s", "engine")),
+    *("journal", "traces", "keys"),
+    *(
+        f"endpoints.a.{key}"
+        for key in ("content", "content_in_traces", "sticky", "salt", "split", "versions", "split.v1")
+    ),
     *(
         f"endpoints.a.versions.v1.{key}"
         for key in ("model", "model_version", "chat_template", "tokenizer", "determinism", "text_mode", "defaults")
@@ -109,5 +134,5 @@ def _toml(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
-        return '"' + value.replace("\t", "\\t") + '"'
+        return '"' + value.replace("\\", "\\\\").replace("\t", "\\t") + '"'
     return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -13,10 +13,13 @@ from gateway.config import (
     Address,
     Config,
     EngineConfig,
+    JournalConfig,
+    KeyConfig,
     LimitsConfig,
     ModelSource,
     Overrides,
     ServerConfig,
+    TracesConfig,
     load,
     to_json,
 )
@@ -24,6 +27,8 @@ from gateway.routing.version import Price, SamplingDefaults, SamplingLimits
 
 GOOD = '[endpoints.a.versions.v1]\nmodel = "assistant"\n'
 REMOTE = '[engine]\nurl = "triton:8001"\n[endpoints.a.versions.v1]\nmodel = "ensemble"\n'
+HASH = "AB" * 32
+KEYED = f'keys = [{{ name = "k", sha256 = "{HASH}" }}]\n'
 Load = Callable[..., Config]
 
 
@@ -36,6 +41,10 @@ def test_the_smallest(load_text: Load, tmp_path: Path) -> None:
     assert config.limits == LimitsConfig(4 << 20, 32 << 10, 10.0, 30.0, 600.0, 75.0, 4096, 4 << 20)
     (endpoint,) = config.endpoints.values()
     assert (endpoint.name, endpoint.sticky, endpoint.salt, endpoint.split) == ("a", "user", "", {"v1": 1.0})
+    assert (endpoint.content, endpoint.content_in_traces, endpoint.disabled) == ("full", False, ())
+    assert config.journal == JournalConfig(64 << 20, 3600.0, 30.0, 10 << 30, 32 << 20, ())
+    assert config.traces == TracesConfig("", 0.01, 10.0, True)
+    assert config.keys == ()
     (version,) = endpoint.versions.values()
     assert (version.label, version.model, version.model_version, version.tokenizer) == ("a@v1", "assistant", "", "")
     assert (version.determinism, version.text_mode, version.price) == ("free", "auto", None)
@@ -43,9 +52,12 @@ def test_the_smallest(load_text: Load, tmp_path: Path) -> None:
 
 
 ONE_KEY: list[tuple[str, str, Any]] = [
-    ('[server]\nhttp = "0.0.0.0:80"', "server.http", Address("0.0.0.0", 80)),
+    (f'{KEYED}[server]\nhttp = "0.0.0.0:80"', "server.http", Address("0.0.0.0", 80)),
     ('[server]\nhttp = "[::1]:80"', "server.http", Address("::1", 80)),
-    ('[server]\nhttp = "gateway.internal:0"', "server.http", Address("gateway.internal", 0)),
+    (f'{KEYED}[server]\nhttp = "gateway.internal:0"', "server.http", Address("gateway.internal", 0)),
+    (f'{KEYED}[server]\ngrpc = "10.0.0.9:1"', "server.grpc", Address("10.0.0.9", 1)),
+    ('[server]\nhttp = "LocalHost:80"', "server.http", Address("LocalHost", 80)),
+    ('[server]\nmetrics = "0.0.0.0:80"', "server.metrics", Address("0.0.0.0", 80)),
     ('server.grpc = "127.0.0.1:65535"', "server.grpc", Address("127.0.0.1", 65535)),
     ('[server]\nhttp="127.0.0.1:0"\ngrpc="127.0.0.1:0"', "server.grpc", Address("127.0.0.1", 0)),
     ('[server]\nhttp="127.0.0.2:9"\ngrpc="127.0.0.3:9"', "server.grpc", Address("127.0.0.3", 9)),
@@ -61,6 +73,18 @@ ONE_KEY: list[tuple[str, str, Any]] = [
     ('[engine]\nenvironment = "/opt/triton"', "engine.environment", "/opt/triton"),
     ('[engine]\nenvironment = ""', "engine.environment", ""),
     ("[engine]\nstart_timeout_s = 120", "engine.start_timeout_s", 120.0),
+    ("[journal]\nsegment_bytes = 65536", "journal.segment_bytes", 1 << 16),
+    ("[journal]\nsegment_age_s = 60", "journal.segment_age_s", 60.0),
+    ("[journal]\nkeep_days = 0.5", "journal.keep_days", 0.5),
+    ("[journal]\nkeep_bytes = 67108864", "journal.keep_bytes", 64 << 20),
+    ("[journal]\nmemory_bytes = 1048576", "journal.memory_bytes", 1 << 20),
+    ("[journal]\nredact = ['\\d{16}', '(?i)secret: \\S+']", "journal.redact", (r"\d{16}", r"(?i)secret: \S+")),
+    ('[traces]\notlp = ""', "traces.otlp", ""),
+    ('[traces]\notlp = "http://collector:4318"', "traces.otlp", "http://collector:4318"),
+    ('[traces]\notlp = "https://[fd00::7]/otlp/"', "traces.otlp", "https://[fd00::7]/otlp"),
+    ("[traces]\nshare = 1", "traces.share", 1.0),
+    ("[traces]\nslow_s = 2.5", "traces.slow_s", 2.5),
+    ("[traces]\nengine = false", "traces.engine", False),
 ]
 
 
@@ -106,6 +130,28 @@ model = "assistant"
     assert version.limits == SamplingLimits(6, 1.5, 1)
     assert version.price == Price("p", 0, 7)
     assert isinstance(version.defaults.temperature, float)
+
+
+def test_keys(load_text: Load) -> None:
+    text = f'[[keys]]\nname = "app"\nsha256 = "{HASH}"\n[[keys]]\nname = "Team.2"\nsha256 = "{"0" * 64}"\n'
+    config = load_text(f'{text}endpoints = ["a", "*"]\n[server]\nhttp = "0.0.0.0:80"\n{GOOD}')
+    keys = (KeyConfig("app", "ab" * 32, ("*",)), KeyConfig("Team.2", "0" * 64, ("a", "*")))
+    assert config.keys == keys
+    shown = {"name": "app", "sha256": "ab" * 32, "endpoints": ["*"]}
+    assert json.loads(to_json(config))["keys"][0] == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "in_traces"),
+    [
+        ('content = "full"\ncontent_in_traces = true', "full", True),
+        ('content = "hashed"\ncontent_in_traces = false', "hashed", False),
+        ('content = "none"', "none", False),
+    ],
+)
+def test_content(text: str, content: str, in_traces: bool, load_text: Load) -> None:
+    endpoint = load_text(f"[endpoints.a]\n{text}\n{GOOD}").endpoints["a"]
+    assert (endpoint.content, endpoint.content_in_traces) == (content, in_traces)
 
 
 def test_a_version_that_the_split_leaves_out_has_weight_0(load_text: Load) -> None:
@@ -197,7 +243,11 @@ def test_equal_files_give_equal_configs_and_fingerprints(load_text: Load) -> Non
 
 def test_the_json_has_the_shape_of_the_toml(load_text: Load, tmp_path: Path) -> None:
     values = json.loads(to_json(load_text(GOOD + 'price = { name = "p", input = 1, output = 2 }')))
-    assert list(values) == ["server", "engine", "limits", "endpoints"]
+    assert list(values) == ["server", "engine", "limits", "journal", "traces", "keys", "endpoints"]
+    assert values["keys"] == []
+    assert values["journal"]["redact"] == []
+    assert (values["traces"]["otlp"], values["traces"]["engine"]) == ("", True)
+    assert values["endpoints"]["a"]["content"] == "full"
     assert values["server"]["http"] == "127.0.0.1:8080"
     assert values["server"]["state"] == str(tmp_path / ".penstock")
     assert values["limits"]["body_bytes"] == 4 << 20

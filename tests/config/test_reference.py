@@ -14,18 +14,21 @@ import pytest
 from gateway.config import Config
 from gateway.config.kinds import UnfitError
 from gateway.config.reference import put_into, reference
-from gateway.config.schema import REQUIRED, ROOT, Key, Named, Table
+from gateway.config.schema import ROOT
+from gateway.config.shape import REQUIRED, Key, Listed, Named, Table
 
 ROOT_FOLDER = Path(__file__).parents[2]
 DOCUMENT = (ROOT_FOLDER / "docs" / "configuration.md").read_text(encoding="utf-8")
-COMPUTED = {"Version": {"endpoint", "name", "template_vars"}, "Endpoint": {"name"}}
+COMPUTED = {"Version": {"endpoint", "name", "template_vars"}, "Endpoint": {"name", "disabled"}}
 
 
 def tables(table: Table = ROOT) -> Iterator[Table]:
     yield table
     for key in table.keys:
         inner = key.kind.kind if isinstance(key.kind, Named) else key.kind
-        if isinstance(inner, Table):
+        if isinstance(inner, Listed):
+            yield from tables(inner.table)
+        elif isinstance(inner, Table):
             yield from tables(inner)
 
 
@@ -63,7 +66,7 @@ def test_every_key_is_told_and_takes_its_own_default(table: Table, key: Key) -> 
     assert len(key.meaning) > 10
     assert key.kind.wanted
     default = table.defaults[key.name]
-    if isinstance(key.kind, Table | Named) or default is REQUIRED or default is None:
+    if isinstance(key.kind, Table | Named | Listed) or default is REQUIRED or default is None:
         return
     shown = list(default) if isinstance(default, tuple) else default
     plain = shown if isinstance(shown, int | float | list) else str(shown)
@@ -101,7 +104,7 @@ def test_the_refusal_that_is_shown_is_what_is_said(load_text: Callable[..., Conf
 
 def test_every_key_that_the_prose_names_exists() -> None:
     prose = DOCUMENT.partition("## Every key")[0]
-    named = re.findall(r"`((?:server|engine|limits|endpoints)(?:\.[\w-]+)*)`", prose)
+    named = re.findall(r"`((?:server|engine|limits|journal|traces|keys|endpoints)(?:\.[\w-]+)*)`", prose)
     assert len(named) >= 3
     for dotted in named:
         table: Table | None = ROOT
