@@ -39,7 +39,7 @@ def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", value)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", value)
     if match is None:
         raise click.BadParameter(f"{value!r} is no length of time; give a number and s, m, h or d, as in 90m or 7d.")
     return float(match[1]) * _UNITS[match[2]]
@@ -61,7 +61,7 @@ def tail(count: int, follow: bool, config_path: Path | None, state: str | None, 
     folder = _folder(config_path, state)
     tally = Tally()
     with _readable(folder):
-        ends = whole_ends(folder)
+        ends = whole_ends(folder, tally)
         newest = list(islice(read(folder, newest_first=True, ends=ends, tally=tally), count))
     show = _print_json if as_json else _Lines().show
     for record in reversed(newest):
@@ -72,7 +72,7 @@ def tail(count: int, follow: bool, config_path: Path | None, state: str | None, 
             _say(f"No records in {folder}.")
         return
     follower = Follower(folder, ends)
-    with contextlib.suppress(KeyboardInterrupt):  # it is how one leaves
+    with _readable(folder), contextlib.suppress(KeyboardInterrupt):  # it is how one leaves
         while True:
             for record in follower.look():
                 show(record)

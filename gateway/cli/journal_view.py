@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
+import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -57,7 +57,7 @@ def record_view(record: Record) -> RenderableType:
         facts.add_row(name, Text(plain(value)))
     parts: list[RenderableType] = [facts]
     for message in record.messages:
-        parts += _passage(message.role, message.content or orjson_text(message.tool_calls))
+        parts += _passage(message.role, message.content or _json(message.tool_calls))
     for prompt in record.prompts:
         parts += _passage("prompt", prompt)
     for number, choice in enumerate(record.choices):
@@ -66,25 +66,24 @@ def record_view(record: Record) -> RenderableType:
 
 
 def stats_view(figures: dict[str, Any]) -> RenderableType:
-    """The figures of `Report.to_dict`. Percentiles are p50 / p95 / p99."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("endpoint@version", "outcomes"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("requests", "share", "TTFT ms", "TPOT ms", "total ms", "tokens in", "out", "cost USD"):
-        table.add_column(heading, justify="right", overflow="fold")
+    """The figures of `Report.to_dict`: what came, then how long it took. Both fit into 80 columns."""
+    counts = _table("requests", "share", "tokens in", "out", "cost USD")
+    counts.add_column("outcomes", overflow="fold")
+    times = _table("TTFT ms", "TPOT ms", "total ms")
     for row in figures["versions"]:
-        table.add_row(
-            Text(plain(f"{row['endpoint']}@{row['version']}" if row["version"] else "(none chosen)")),
-            "\n".join(f"{count} {outcome}" for outcome, count in row["outcomes"].items()),
+        name = Text(plain(f"{row['endpoint']}@{row['version']}" if row["version"] else "(none chosen)"))
+        counts.add_row(
+            name,
             str(row["requests"]),
             "-" if row["share"] is None else f"{row['share']:.1%}",
-            *(_percentiles(row[name]) for name in ("ttft_ms", "tpot_ms", "total_ms")),
             str(row["prompt_tokens"]),
             str(row["completion_tokens"]),
             "unpriced" if row["cost_nano_usd"] is None else f"{row['cost_nano_usd'] / USD:.6f}",
+            ", ".join(f"{count} {outcome}" for outcome, count in row["outcomes"].items()),
         )
+        times.add_row(name, *(_percentiles(row[which]) for which in ("ttft_ms", "tpot_ms", "total_ms")))
     span = f"{figures['records']} records, {_moment(figures['first'])} to {_moment(figures['last'])} UTC"
-    return Group(table, Text(f"\n{span}. Latencies are p50/p95/p99, within 2 %.", style="dim"))
+    return Group(counts, "", times, Text(f"\n{span}\nLatencies are p50/p95/p99, within 2 %.", style="dim"))
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -101,17 +100,15 @@ def verdict_line(verdict: Verdict) -> str:
     return "\n  ".join([line, *troubles])
 
 
-def orjson_text(value: Any) -> str:
-    """JSON for a person; "" for None."""
-    return "" if value is None else orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+def _json(value: Any) -> str:
+    return "" if value is None else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:
     failure, trace, sampling = record.failure, record.trace, record.sampling
     per_token = record.per_token
-    used = (
-        {name: value for name in sampling.__struct_fields__ if (value := getattr(sampling, name))} if sampling else {}
-    )
+    said = [] if sampling is None else [(name, getattr(sampling, name)) for name in sampling.__struct_fields__]
+    used = [f"{name}={value}" for name, value in said if value is not None and value is not False and value != ()]
     facts = [
         ("id", record.id),
         ("request id", record.request_id),
@@ -125,7 +122,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("came by", f"{record.face} {record.dialect}, worker {record.worker}{', streamed' if record.stream else ''}"),
         ("api key", record.api_key),
         ("sticky key", record.key_hash),
-        ("sampling", ", ".join(f"{name}={value}" for name, value in used.items())),
+        ("sampling", ", ".join(used)),
         ("determinism", record.determinism),
         ("guide", record.guide),
         ("replica", record.replica),
@@ -140,6 +137,14 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("content kept", record.content),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _table(*figures: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("version", overflow="fold")
+    for heading in figures:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _passage(heading: str, text: str) -> list[RenderableType]:

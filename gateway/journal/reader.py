@@ -136,22 +136,23 @@ def payloads(
                 seen(offset)
 
 
-def whole_ends(folder: Path) -> dict[Path, int]:
-    """Where each segment's last whole frame ends at this moment."""
+def whole_ends(folder: Path, tally: Tally | None = None) -> dict[Path, int]:
+    """Where each segment's last whole frame ends at this moment. `tally` takes what lies after it."""
     ends = {}
     for segment in list_segments(folder):
         with contextlib.suppress(FileNotFoundError), segment.path.open("rb") as file:
-            ends[segment.path] = _whole_end(file)
+            ends[segment.path] = _whole_end(file, segment, Tally() if tally is None else tally)
     return ends
 
 
-def _whole_end(file: BufferedReader) -> int:
+def _whole_end(file: BufferedReader, segment: Segment, tally: Tally) -> int:
     end = file.seek(0, 2)
     for offset, item in scan_back(file, end):
         if isinstance(item, bytes):
             return offset + OVERHEAD + len(item)
         if item.kind == "unknown":
             return end
+        tally.add(item, segment)
     return len(HEADER) if end >= len(HEADER) else 0
 
 

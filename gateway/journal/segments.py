@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_NAME = re.compile(r"(\d{3,6})-(\d{8}T\d{12})Z-(\d{1,10})\.seg")
+_NAME = re.compile(r"(\d{3,6})-(\d{8}T\d{12})Z-(\d{1,10})\.seg", re.ASCII)
 _TIME = "%Y%m%dT%H%M%S%f"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
