@@ -153,7 +153,8 @@ class HotCycle:
 
     def origin(self, deadline: float | None = None) -> Origin:
         """What the inference is told beside the request."""
-        return Origin(self._request_id, self.header, deadline, "http", self._dialect.name)
+        trace = self._protocol.front.service.tracing.start(self.header("traceparent"), self.header("tracestate"))
+        return Origin(self._request_id, self.header, deadline, "http", self._dialect.name, trace=trace)
 
     def _refuse(self, error: PenstockError) -> None:
         self._protocol.front.service.refused(error, self.origin())

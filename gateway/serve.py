@@ -34,6 +34,7 @@ from gateway.routing.policy import apply_policy
 from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
 from gateway.snapshot import Snapshot
 from gateway.stats import Stats
+from gateway.trace_context import Tracing
 
 log = logging.getLogger("penstock.serve")
 
@@ -103,6 +104,7 @@ class Service:
         self.concurrent_requests = concurrent_requests
         self.request_timeout = request_timeout
         self.stats = stats
+        self.tracing = Tracing()  # exports nothing until it is told to
         self.open: set[Inference] = set()  # between start and settlement; our own shutdown ends them
 
     def inference(self, request: Request, origin: Origin, sink: Sink) -> Inference:
@@ -250,6 +252,7 @@ class Inference:
 
     def _call(self, routed: Routed, prompts: tuple[str, ...]) -> None:
         request, sampling = self._request, self._sampling
+        metadata = self._service.tracing.metadata(self._origin.trace)
         self._sent = self._service.clock()
         for prompt in prompts:
             for turn in range(request.n):
@@ -262,6 +265,7 @@ class Inference:
                     guide=request.guide,
                     stream=request.stream,
                     timeout=self._deadline,
+                    metadata=metadata,
                 )
                 choice = self._choices[-1]
                 choice.call = self._service.engine.call(routed.version, job, choice)
