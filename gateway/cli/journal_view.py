@@ -152,7 +152,8 @@ def _passage(heading: str, text: str) -> list[RenderableType]:
 
 
 def _percentiles(values: dict[str, float | None]) -> str:
-    return "-" if values["p50"] is None else "/".join(f"{value:.4g}" for value in values.values() if value is not None)
+    known = [value for value in values.values() if value is not None]
+    return "/".join(f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in known) or "-"
 
 
 def _moment(at: int | None) -> str:

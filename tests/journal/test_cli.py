@@ -92,6 +92,12 @@ def test_stats(state: str) -> None:
         assert word in shown.stdout
 
 
+def test_figures_of_slow_answers_are_whole_milliseconds(tmp_path: Path) -> None:
+    write_segment(journal_folder(tmp_path), [make_record(ended=1_234_567 * 10**6)])
+    total = run("stats", "--state", str(tmp_path)).stdout.splitlines()[4].split()[-1]
+    assert all(int(part) == pytest.approx(1_234_567, rel=0.02) for part in total.split("/"))
+
+
 @pytest.mark.parametrize(
     ("since", "code"), [("1h", 0), ("1.5d", 0), ("90", 2), ("-1h", 2), ("", 2), ("1y", 2), ("١h", 2)]
 )
