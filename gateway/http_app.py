@@ -16,6 +16,7 @@ from gateway.core.errors import BadRequest, Internal, MethodNotAllowed, NotFound
 from gateway.dialects.openai_wire import error_body
 from gateway.dialects.registry import DIALECTS
 from gateway.http_reply import make_request_id
+from gateway.keys import identify, visible
 from gateway.routing.resolve import find_endpoint, route
 from gateway.routing.version import Endpoint
 
@@ -28,13 +29,17 @@ if TYPE_CHECKING:
 def make_app(service: Service, started: int) -> Starlette:
     """The application. `started` is the gateway's start in Unix seconds, shown as the models' creation time."""
 
-    async def list_models(_: Request) -> Response:
-        endpoints = service.snapshot.endpoints.values()
+    def endpoints_of(request: Request) -> Mapping[str, Endpoint]:
+        key = identify(service.keyring, request.headers.get("authorization"))
+        return visible(service.snapshot.endpoints, key.allowed)
+
+    async def list_models(request: Request) -> Response:
+        endpoints = endpoints_of(request).values()
         return _json({"object": "list", "data": [_model(endpoint, endpoint.name, started) for endpoint in endpoints]})
 
     async def retrieve_model(request: Request) -> Response:
         name = request.path_params["model"]
-        endpoint, pin = find_endpoint(service.snapshot.endpoints, name)
+        endpoint, pin = find_endpoint(endpoints_of(request), name)
         if pin is not None:
             route(endpoint, pin, None, "")  # an unknown version is a 404 here too
         return _json(_model(endpoint, name, started))
@@ -118,7 +123,7 @@ def _error(error: PenstockError, headers: Mapping[str, str] | None = None) -> Re
 
 async def _penstock_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, PenstockError)
-    return _error(error)
+    return _error(error, {"www-authenticate": "Bearer"} if error.status == 401 else None)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from gateway.core.answer import Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import BadRequest, Internal, PenstockError
 from gateway.core.request import Request
 from gateway.dialects.base import Dialect, Encoder, WholeChoice
+from gateway.keys import ANYONE, identify
 from gateway.serve import Inference, Origin
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def error_head(error: PenstockError, request_id: str, size: int, *, keep_alive: 
     ]
     if error.retry_after is not None:
         lines.append(b"retry-after: %d\r\n" % max(1, round(error.retry_after)))
+    if error.status == 401:
+        lines.append(b"www-authenticate: Bearer\r\n")
     if not error.retryable and error.status >= 400:
         lines.append(b"x-should-retry: false\r\n")
     if not keep_alive:
@@ -74,6 +77,7 @@ class HotCycle:
         "_encoder",
         "_headers",
         "_inference",
+        "_key",
         "_lookup",
         "_parts",
         "_pending",
@@ -109,6 +113,7 @@ class HotCycle:
         self._size = 0
         self._received = time.perf_counter()
         self._request_id = ""
+        self._key = ANYONE  # until it is known who calls
         self._asked: Request | None = None
         self._encoder: Encoder | None = None
         self._inference: Inference | None = None
@@ -137,6 +142,7 @@ class HotCycle:
         service = self._protocol.front.service
         self._request_id = make_request_id(service.next_id, self.header("x-request-id"))
         try:
+            self._key = identify(service.keyring, self.header("authorization"))
             deadline = self._deadline()
             self._asked = self._dialect.parse(b"".join(self._body))
             self._body.clear()
@@ -154,7 +160,8 @@ class HotCycle:
     def origin(self, deadline: float | None = None) -> Origin:
         """What the inference is told beside the request."""
         trace = self._protocol.front.service.tracing.start(self.header("traceparent"), self.header("tracestate"))
-        return Origin(self._request_id, self.header, deadline, "http", self._dialect.name, trace=trace)
+        key, dialect = self._key, self._dialect.name
+        return Origin(self._request_id, self.header, deadline, "http", dialect, key.name, trace, key.allowed)
 
     def _refuse(self, error: PenstockError) -> None:
         self._protocol.front.service.refused(error, self.origin())

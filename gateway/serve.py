@@ -30,6 +30,7 @@ from gateway.core.request import Request, Sampling
 from gateway.core.stop import StopScanner
 from gateway.engines.base import Call, Engine, Job, Result
 from gateway.journal.record import Choice, Failure, Outcome, Record, Trace, cost_of
+from gateway.keys import Keyring, visible
 from gateway.routing.policy import apply_policy
 from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
 from gateway.snapshot import Snapshot
@@ -46,6 +47,7 @@ class Origin(Struct, frozen=True):
     is never freed.
     `request_id` is what the caller calls it; `deadline` is in seconds from now, None for the gateway's own.
     `api_key` is the name of the caller's key, `trace` the span that this request is, None where nobody traces.
+    `allowed` tells of an endpoint's name whether the key may use it, None where it may use all.
     """
 
     request_id: str
@@ -55,6 +57,7 @@ class Origin(Struct, frozen=True):
     dialect: str = ""
     api_key: str = ""
     trace: Trace | None = None
+    allowed: Callable[[str], bool] | None = None
 
 
 class Sink(Protocol):
@@ -87,16 +90,19 @@ class Service:
         journal: Callable[[Record], None],
         hash_key: Callable[[str], str],
         worker: int = 0,
+        keyring: Keyring | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`journal` takes each record once and never raises; `hash_key` hides a sticky key; `worker` is our number.
 
+        `keyring` is None where anyone may call; the faces ask it of each call, so it may be swapped like the snapshot.
         `clock` gives monotonic nanoseconds.
         """
         self.clock = clock
         self.journal = journal
         self.hash_key = hash_key
         self.worker = worker
+        self.keyring = keyring
         self.snapshot = snapshot
         self.engine = engine
         self.loop = loop
@@ -216,7 +222,7 @@ class Inference:
 
     def _route(self) -> Routed:
         request, header = self._request, self._origin.header
-        endpoint, pin = find_endpoint(self._snapshot.endpoints, request.model)
+        endpoint, pin = find_endpoint(visible(self._snapshot.endpoints, self._origin.allowed), request.model)
         pin = one_pin(endpoint.name, pin, header("x-penstock-version"))
         key: str | None = None
         if endpoint.sticky == "user":

@@ -46,6 +46,7 @@ class Gateway:
 
     def __init__(self, answer: Answer = ("Hello", " world"), *endpoints: Endpoint, **limits: Any) -> None:
         concurrent_requests = limits.pop("concurrent_requests", 4096)
+        keyring = limits.pop("keyring", None)
         self.limits = msgspec.structs.replace(LimitsConfig(), **limits)
         self.engine = ScriptedEngine(answer)
         self.stats = Stats()
@@ -62,6 +63,7 @@ class Gateway:
             stats=self.stats,
             journal=self.records.append,
             hash_key=str,
+            keyring=keyring,
         )
         self.front = HttpFront(self.service, self.limits)
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -9,8 +9,7 @@ from typing import Any
 
 from gateway.config.problem import Report, quoted
 from gateway.config.settings import Address, KeyConfig, ServerConfig
-
-EVERY_ENDPOINT = "*"
+from gateway.keys import EVERY_ENDPOINT
 
 
 def build_keys(given: list[dict[str, Any]], endpoints: Collection[str], report: Report) -> tuple[KeyConfig, ...]:

@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.config.access import EVERY_ENDPOINT
 from gateway.config.schema import ENGINE, JOURNAL, LIMITS, ROOT, SERVER, TRACES
 from gateway.config.schema_endpoint import CEILINGS, SAMPLING
 from gateway.config.settings import Config, EngineConfig, KeyConfig, ModelSource
 from gateway.config.shape import Key, Listed, Named, Table
+from gateway.keys import EVERY_ENDPOINT
 from gateway.routing.version import Endpoint, Price, Version
 
 _CONTENT = {

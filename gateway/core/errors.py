@@ -59,6 +59,12 @@ class Unsupported(BadRequest):
     code = "unsupported_feature"
 
 
+class Unauthenticated(PenstockError):
+    """No key, or one that nobody has. The message names no more of a key than its last characters."""
+
+    status, grpc, type, code = 401, UNAUTHENTICATED, "invalid_request_error", "invalid_api_key"
+
+
 class NotFound(PenstockError):
     """No such route, endpoint or version."""
 

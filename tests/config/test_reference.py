@@ -85,7 +85,7 @@ def test_every_example_is_a_sound_config(
     (tmp_path / "llama-3" / "tokenizer_config.json").write_text('{"chat_template": "{{ x }}"}')
     (tmp_path / "llama-3" / "tokenizer.json").write_text("{}")
     examples = re.findall(r"^```toml\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
-    assert len(examples) == 5
+    assert len(examples) == 7
     for example in examples:
         config = load_text(example)
         assert all(v.chat_template for e in config.endpoints.values() for v in e.versions.values())

@@ -11,6 +11,7 @@ TREE = {
     "PenstockError": (500, grpc.StatusCode.INTERNAL, API, "internal_error", False),
     "BadRequest": (400, grpc.StatusCode.INVALID_ARGUMENT, INVALID, "invalid_request", False),
     "Unsupported": (400, grpc.StatusCode.INVALID_ARGUMENT, INVALID, "unsupported_feature", False),
+    "Unauthenticated": (401, grpc.StatusCode.UNAUTHENTICATED, INVALID, "invalid_api_key", False),
     "NotFound": (404, grpc.StatusCode.NOT_FOUND, INVALID, "not_found", False),
     "MethodNotAllowed": (405, grpc.StatusCode.UNIMPLEMENTED, INVALID, "method_not_allowed", False),
     "RequestTimeout": (408, grpc.StatusCode.DEADLINE_EXCEEDED, INVALID, "request_timeout", False),
