@@ -42,8 +42,8 @@ def ask(state: Path, method: str, path: str, body: dict[str, Any] | None = None)
     connection = _UnixConnection(state / ADMIN_SOCKET)
     try:
         connection.request(method, path, orjson.dumps(body) if body is not None else None)
-        answer = connection.getresponse()
-        data = orjson.loads(answer.read())
+        with connection.getresponse() as answer:
+            data = orjson.loads(answer.read())
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NotRunning(f"no gateway runs with the state folder {state}; name another with --state DIR") from error
     except PermissionError as error:

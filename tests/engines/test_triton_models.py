@@ -233,3 +233,40 @@ async def test_the_loop_asks_again_until_all_is_there_and_when_it_is_woken() -> 
     await asyncio.wait_for(enough.wait(), 5)
     task.cancel()
     await asyncio.wait([task])
+
+
+@pytest.mark.asyncio
+async def test_versions_are_exchanged_without_a_gap() -> None:
+    server = Server(m=MODEL, n=MODEL)
+    table = ModelTable(server, [V1])
+    await table.look()
+    changed = replace(V1, text_mode="delta")
+    kept = table.served(V1)
+    await table.watch([V1, V2])
+    assert table.served(V1) is kept
+    assert table.readiness(V2).ready, "looked at before the exchange is complete"
+    await table.watch([changed])
+    assert table.readiness(changed).ready
+    assert table.readiness(V1).ready, "what leaves can be served until the next exchange"
+    assert table.readiness(V2).ready
+    await table.watch([changed])
+    assert table.served(V1) is None
+    assert table.served(V2) is None
+    assert table.readiness(changed).ready
+
+
+@pytest.mark.asyncio
+async def test_a_version_that_is_exchanged_while_it_is_looked_at_is_not_taken_for_the_new_one() -> None:
+    server = Server(m=MODEL)
+    table = ModelTable(server, [V1])
+    changed = replace(V1, text_mode="delta")
+
+    async def exchange() -> None:
+        server.then = None
+        await table.watch([changed, V2])
+
+    server.then = exchange
+    await table.look()
+    assert table.served(V1) is None
+    assert table.readiness(changed).ready
+    assert not table.readiness(V2).ready
