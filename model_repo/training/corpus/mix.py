@@ -14,7 +14,7 @@ from corpus.chat import about, small_talk
 from corpus.closed import arithmetic, table
 from corpus.dialogue import dialogue
 from corpus.json_task import extract
-from corpus.rag import Size, grounded
+from corpus.rag import Size, grounded, located
 from corpus.sample import Message, Sample, Split
 from corpus.text_tasks import count, echo, echo_start, listing
 
@@ -35,6 +35,7 @@ MAKERS: dict[str, Maker] = {
     "rag_easy": partial(grounded, turns=2, size=Size.EASY),
     "rag_pair": partial(grounded, turns=2),
     "rag_trio": partial(grounded, turns=3),
+    "rag_where": located,
     "json": extract,
     "chat": small_talk,
     "about": about,

@@ -7,6 +7,8 @@ is decided first: after it, the copy continues what stands there after the same 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -126,3 +128,48 @@ def grounded(rng: Random, split: Split, turns: int = 1, refuse: bool = False, si
             messages.append(Message("assistant", answer))
         if len({message.content for message in messages}) >= 2 * turns:
             return Sample("refusal" if refuse else "rag", tuple(messages), library.passages)
+
+
+_WHERE = (
+    "Which passage mentions {}?", "Where is {}?", "Find {}.", "{}?", "Which passage is about {}?",
+    "In which passage is {}?", "Where do you read of {}?", "Which one has {}?",
+)  # fmt: skip
+_QUOTE = ("Quote the sentence about {}.", "Quote the sentence with {}.", "Which sentence mentions {}?", "Quote {}.")
+
+
+def located(rng: Random, split: Split) -> Sample:
+    """Many short questions about one library: in which passage is a word, and in which sentence?
+
+    For training: the number of the passage that a word stands in is what answers with citations need most and
+    show least; here every few tokens ask for it.
+    """
+    library = build_library(rng, split, 1, Size.USUAL)
+    sentences = [(text, number) for number, text in enumerate(library.passages, 1)]
+    counts = Counter(word for text, _ in sentences for word in set(_content(text)))
+    messages: list[Message] = []
+    for _ in range(rng.randint(5, 10)):
+        text, number = rng.choice(sentences)
+        content = _content(text)
+        telling = [i for i, word in enumerate(content) if counts[word] == 1]
+        if not telling:
+            continue
+        at = rng.choice(telling)
+        words = " ".join(content[at : at + rng.choice((1, 1, 2))])
+        if rng.random() < 0.3:
+            quotes = [part for part in _sentences(text) if words in part]
+            if len(quotes) != 1:
+                continue
+            question, answer = rng.choice(_QUOTE).format(words), f"[{number}] {quotes[0]}"
+        else:
+            question, answer = rng.choice(_WHERE).format(words), f"[{number}]"
+        messages += (Message("user", question),) if messages else _lay_out(rng, library, question)
+        messages.append(Message("assistant", answer))
+    return Sample("rag", tuple(messages), library.passages) if messages else located(rng, split)
+
+
+def _content(text: str) -> list[str]:
+    return [word.strip(".,:;!?()\"'") for word in text.split()]
+
+
+def _sentences(text: str) -> list[str]:
+    return re.split(r"(?<=[.!?]) (?=[A-Z'\"])", text)
