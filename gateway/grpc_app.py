@@ -15,10 +15,10 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
-from gateway.config import LimitsConfig
-from gateway.grpc_inference import SERVICE, Authenticate, InferenceService, Tracer
+from gateway.grpc_inference import SERVICE, InferenceService
 
 if TYPE_CHECKING:
+    from gateway.config import LimitsConfig
     from gateway.serve import Service
 
 # How long the last words of calls that were ended may take, and connections that only watch may stay.
@@ -30,27 +30,14 @@ MIN_PING_MS = 5_000
 class GrpcFace:
     """A gRPC server on `address` (host:port), shared with the other workers through SO_REUSEPORT.
 
-    `authenticate` takes the value of the metadata `authorization` and gives a key's name; `trace` takes
-    `traceparent` and `tracestate` and gives the request's span. `port` is known after `start`.
+    `port` is known after `start`.
     """
 
-    def __init__(
-        self,
-        address: str,
-        service: Service,
-        limits: LimitsConfig | None = None,
-        *,
-        authenticate: Authenticate | None = None,
-        trace: Tracer | None = None,
-    ) -> None:
+    def __init__(self, address: str, service: Service, limits: LimitsConfig) -> None:
         self._service = service
-        self._limits = limits or LimitsConfig()
+        self._limits = limits
         self._inference = InferenceService(
-            service,
-            body_bytes=self._limits.body_bytes,
-            buffer_bytes=self._limits.client_buffer_bytes,
-            authenticate=authenticate,
-            trace=trace,
+            service, body_bytes=limits.body_bytes, buffer_bytes=limits.client_buffer_bytes
         )
         self._health = health.HealthServicer()
         self._known: dict[str, bool] = {}

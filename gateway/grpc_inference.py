@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import grpc
 from grpc_status import rpc_status
@@ -22,11 +22,11 @@ from gateway.grpc_answer import Answer, StreamedAnswer, WholeAnswer
 from gateway.grpc_errors import status_of
 from gateway.grpc_messages import decode_request, request_of
 from gateway.http_reply import MAX_DEADLINE_S, make_request_id
+from gateway.keys import identify, visible
 from gateway.serve import Origin, Service
 from penstock.v1 import inference_pb2 as pb
 
 if TYPE_CHECKING:
-    from gateway.journal.record import Trace
     from gateway.routing.version import Endpoint
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -39,11 +39,6 @@ DEFECT = "Internal error of the gateway; its log has the details under this requ
 PIN = "x-penstock-version"
 # A cancel this close to the deadline is the deadline: the caller's clock runs ahead by the request's way here.
 DEADLINE_SLACK_S = 0.1
-
-Authenticate = Callable[[str | None], str]
-"""The value of `authorization` to the name of a key. Errors: PenstockError."""
-Tracer = Callable[[str | None, str | None], "Trace | None"]
-"""`traceparent` and `tracestate` to the span that the request is."""
 
 
 class Caller:
@@ -79,21 +74,11 @@ class Caller:
 class InferenceService:
     """The handlers, and the calls that are under way."""
 
-    def __init__(
-        self,
-        service: Service,
-        *,
-        body_bytes: int,
-        buffer_bytes: int,
-        authenticate: Authenticate | None = None,
-        trace: Tracer | None = None,
-    ) -> None:
+    def __init__(self, service: Service, *, body_bytes: int, buffer_bytes: int) -> None:
         """`body_bytes` is the largest message that is taken, `buffer_bytes` what may wait for a slow reader."""
         self._service = service
         self._body_bytes = body_bytes
         self._buffer_bytes = buffer_bytes
-        self._authenticate = authenticate
-        self._trace = trace
         self._calls: set[Answer] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -181,13 +166,12 @@ class InferenceService:
     async def _list_endpoints(self, data: bytes, context: Context) -> bytes:
         caller = Caller(context, self._service.next_id)
         try:
-            if self._authenticate is not None:
-                self._authenticate(caller.header("authorization"))
+            key = identify(self._service.keyring, caller.header("authorization"))
         except PenstockError as error:
             await self._abort(context, error, caller, None)
         await context.send_initial_metadata(caller.initial)
-        endpoints = [self._endpoint(endpoint) for endpoint in self._service.snapshot.endpoints.values()]
-        return pb.ListEndpointsResponse(endpoints=endpoints).SerializeToString()
+        endpoints = visible(self._service.snapshot.endpoints, key.allowed).values()
+        return pb.ListEndpointsResponse(endpoints=[self._endpoint(one) for one in endpoints]).SerializeToString()
 
     # The phases of a call
 
@@ -199,11 +183,11 @@ class InferenceService:
             None if remaining is None else min(remaining, MAX_DEADLINE_S),
             "grpc",
             DIALECT,
-            trace=self._trace(caller.header("traceparent"), caller.header("tracestate")) if self._trace else None,
+            trace=self._service.tracing.start(caller.header("traceparent"), caller.header("tracestate")),
         )
         try:
-            if self._authenticate is not None:
-                origin = replace(origin, api_key=self._authenticate(caller.header("authorization")))
+            key = identify(self._service.keyring, caller.header("authorization"))
+            origin = replace(origin, api_key=key.name, allowed=key.allowed)
             if len(data) > self._body_bytes:
                 raise TooLarge(
                     f"The message is {len(data)} bytes; at most {self._body_bytes} are taken (limits.body_bytes)."
@@ -227,7 +211,7 @@ class InferenceService:
             answer.fail(EngineTimeout("The caller's deadline passed before the answer was complete."))
         answer.abandon("cancelled")
 
-    async def _abort(self, context: Context, error: PenstockError, caller: Caller, answer: Answer | None) -> None:
+    async def _abort(self, context: Context, error: PenstockError, caller: Caller, answer: Answer | None) -> Never:
         status = rpc_status.to_status(status_of(error, caller.request_id))
         trailing = (*status.trailing_metadata, *caller.trailing(answer))
         await context.abort(status.code, status.details, trailing)

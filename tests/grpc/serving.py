@@ -9,9 +9,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from gateway.engines.scripted import Answer
 from gateway.grpc_app import GrpcFace
-from gateway.routing.version import Endpoint
 from penstock.v1 import inference_pb2 as pb
 from penstock.v1 import inference_pb2_grpc
 from tests.inprocess import WAIT_S, Gateway
@@ -22,16 +20,7 @@ Metadata = Sequence[tuple[str, str]]
 class GrpcGateway(Gateway):
     """The gateway of the HTTP tests with its gRPC face. `stub` is a client on a channel of its own."""
 
-    def __init__(
-        self,
-        answer: Answer = ("Hello", " world"),
-        *endpoints: Endpoint,
-        face: dict[str, Any] | None = None,
-        **limits: Any,
-    ) -> None:
-        super().__init__(answer, *endpoints, **limits)
-        self._face_options = face or {}
-        self.face: GrpcFace
+    face: GrpcFace
 
     def __enter__(self) -> GrpcGateway:
         super().__enter__()
@@ -46,7 +35,7 @@ class GrpcGateway(Gateway):
         super().__exit__(*details)
 
     async def _start(self) -> None:
-        self.face = GrpcFace("127.0.0.1:0", self.service, self.limits, **self._face_options)
+        self.face = GrpcFace("127.0.0.1:0", self.service, self.limits)
         await self.face.start()
         await self.face.update()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import grpc
@@ -11,8 +13,8 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from gateway.core.errors import PenstockError
-from gateway.journal.record import Trace
+from gateway.config.settings import KeyConfig
+from gateway.keys import Keyring
 from penstock.v1 import inference_pb2 as pb
 from tests.grpc.serving import GrpcGateway, chat, refusal_of
 from tests.inprocess import WAIT_S, endpoint
@@ -68,44 +70,65 @@ def test_a_watcher_hears_of_the_drain_and_does_not_hold_it() -> None:
         assert next(watch).status == NOT_SERVING
 
 
-class BadKey(PenstockError):
-    """As the keys' own error will be."""
-
-    status, grpc, type, code = 401, 16, "invalid_request_error", "invalid_api_key"
-
-
-def authenticate(authorization: str | None) -> str:
-    if authorization != "Bearer right":
-        raise BadKey("The key is not known; send another.")
-    return "ann's"
+KEYS = Keyring(
+    [
+        KeyConfig("all", sha256(b"key-of-all").hexdigest()),
+        KeyConfig("one", sha256(b"key-of-one").hexdigest(), ("other",)),
+    ]
+)
 
 
-def test_keys() -> None:
-    with GrpcGateway(("a",), face={"authenticate": authenticate}) as one:
-        right = [("authorization", "Bearer right")]
-        assert one.generate(chat("x"), right).choices[0].text == "a"
-        assert one.record.api_key == "ann's"
-        assert one.stub.ListEndpoints(pb.ListEndpointsRequest(), metadata=right, timeout=WAIT_S).endpoints
-        for metadata in ([], [("authorization", "Bearer wrong")]):
-            for stream in (False, True):
-                refusal = one.refusal(chat("x"), metadata, stream=stream)
-                assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "INVALID_API_KEY")
-                assert (one.record.outcome, len(one.engine.calls)) == ("refused", 1)
-            with pytest.raises(grpc.RpcError) as refused:
-                one.stub.ListEndpoints(pb.ListEndpointsRequest(), metadata=metadata, timeout=WAIT_S)
-            assert refusal_of(refused.value).reason == "INVALID_API_KEY"
-        stub = health_pb2_grpc.HealthStub(one.channel)
-        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=WAIT_S).status == SERVING
+def bearer(key: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {key}")]
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[GrpcGateway]:
+    with GrpcGateway(("a",), endpoint("assistant"), endpoint("other")) as one:
+        one.service.keyring = KEYS
+        yield one
+
+
+def test_a_key_opens_what_it_may_use(locked: GrpcGateway) -> None:
+    for key, name, model in (("key-of-all", "all", "assistant"), ("key-of-one", "one", "other")):
+        assert locked.generate(chat("x", model), bearer(key)).choices[0].text == "a"
+        assert locked.record.api_key == name
+    refusal = locked.refusal(chat("x", "assistant"), bearer("key-of-one"))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND")
+    record = locked.record
+    assert (record.outcome, record.api_key) == ("refused", "one")
+
+
+@pytest.mark.parametrize("metadata", [[], bearer("wrong"), [("authorization", "Basic key-of-all")]])
+def test_nothing_opens_without_a_key(locked: GrpcGateway, metadata: list[tuple[str, str]]) -> None:
+    locked.records.clear()
+    jobs = len(locked.engine.calls)
+    for stream in (False, True):
+        refusal = locked.refusal(chat("x"), metadata, stream=stream)
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "INVALID_API_KEY")
+        assert locked.record.outcome == "refused"
+    with pytest.raises(grpc.RpcError) as refused:
+        locked.stub.ListEndpoints(pb.ListEndpointsRequest(), metadata=metadata, timeout=WAIT_S)
+    assert refusal_of(refused.value).reason == "INVALID_API_KEY"
+    assert len(locked.engine.calls) == jobs
+    stub = health_pb2_grpc.HealthStub(locked.channel)
+    assert stub.Check(health_pb2.HealthCheckRequest(), timeout=WAIT_S).status == SERVING
+
+
+def test_a_list_has_what_the_key_may_use(locked: GrpcGateway) -> None:
+    for key, names in (("key-of-all", ["assistant", "other"]), ("key-of-one", ["other"])):
+        listed = locked.stub.ListEndpoints(pb.ListEndpointsRequest(), metadata=bearer(key), timeout=WAIT_S)
+        assert [one.name for one in listed.endpoints] == names
 
 
 def test_traces() -> None:
-    def trace(traceparent: str | None, tracestate: str | None) -> Trace | None:
-        return Trace(traceparent, "span", state=tracestate or "") if traceparent else None
-
-    with GrpcGateway(("a",), face={"trace": trace}) as one:
-        one.generate(chat("x"), [("traceparent", "00-t"), ("tracestate", "a=b")])
-        assert one.record.trace == Trace("00-t", "span", state="a=b")
+    trace, span = "a" * 32, "b" * 16
+    sent = [("traceparent", f"00-{trace}-{span}-01"), ("tracestate", "a=b")]
+    with GrpcGateway(("a",)) as one:
+        one.generate(chat("x"), sent)
+        found = one.record.trace
+        assert (found.trace, found.parent, found.sampled, found.state) == (trace, span, True, "a=b")
         one.generate(chat("x"))
         assert one.record.trace is None
-        one.refusal(chat("x", "nobody"), [("traceparent", "00-t")])
-        assert one.record.trace == Trace("00-t", "span")
+        one.refusal(chat("x", "nobody"), sent)
+        assert one.record.trace.trace == trace
