@@ -92,14 +92,14 @@ class Worker:
         await self.engine.start(_versions(self.orders.config.endpoints))
         await self.grpc.start()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self._stop)
+            self.loop.add_signal_handler(number, self.stop)
         self.loop.add_signal_handler(signal.SIGHUP, lambda: None)  # it is for the supervisor, and some send it to all
         tasks = [asyncio.create_task(loop()) for loop in (self._report, self._sweep, self.link.run)]
         try:
             with socket.socket(fileno=self.orders.http_fd) as listener:
                 await self.server.serve([listener])
         finally:
-            self._stop()
+            self.stop()
             closing, *others = self._ending
             await closing
             for task in (*tasks, *others):
@@ -121,7 +121,8 @@ class Worker:
         """What the control process hears from us."""
         return {"stats": self.service.stats.to_dict(), "readiness": readiness_report(self.service)["versions"]}
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Begin to drain; `run` returns at its end. Has an effect once."""
         self.server.should_exit = True
         if not self._ending:
             self._ending = [asyncio.create_task(self.grpc.close(DRAIN_S)), asyncio.create_task(self._end_overdue())]
@@ -149,7 +150,7 @@ class Worker:
         while True:
             await self.grpc.update()
             if not self.reporter.send(orjson.dumps({"readiness": readiness_report(self.service)})):
-                self._stop()
+                self.stop()
                 return
             await asyncio.sleep(REPORT_EVERY_S)
 
