@@ -29,14 +29,21 @@ from gateway.grpc_app import GrpcFace
 from gateway.http_app import RequestIds, make_app, readiness_report
 from gateway.http_front import HttpFront
 from gateway.ids import id_maker
+from gateway.journal.segments import journal_folder
+from gateway.journal.writer import JournalWriter
+from gateway.keys import keyring_of
 from gateway.link import Link
+from gateway.loop_lag import LoopLag
 from gateway.orders import DRAIN_S, LINK_SOCKET, REPORT_EVERY_S, Orders, decode
 from gateway.parent import die_with
+from gateway.readings import ProcessReading, client_reading, journal_reading, upstream_reading
 from gateway.reporter import Reporter
 from gateway.routing.version import Endpoint, Version
+from gateway.secret import key_hasher
 from gateway.serve import Service
 from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
+from gateway.trace_context import Tracing
 
 log = logging.getLogger("penstock.worker")
 
@@ -54,6 +61,16 @@ class Worker:
         self.orders = orders
         self.loop = loop
         self.engine = TritonEngine(orders.engine, connections=config.engine.connections)
+        journal = config.journal
+        self.journal = JournalWriter(
+            journal_folder(config.server.state),
+            orders.index,
+            loop=loop,
+            segment_bytes=journal.segment_bytes,
+            segment_age_s=journal.segment_age_s,
+            memory_bytes=journal.memory_bytes,
+            redact=journal.redact,
+        )
         self.service = Service(
             take_snapshot(config.endpoints),
             self.engine,
@@ -62,9 +79,11 @@ class Worker:
             concurrent_requests=config.limits.concurrent_requests,
             request_timeout=config.limits.request_timeout_s,
             stats=Stats(),
-            journal=lambda record: None,
-            hash_key=str,
+            journal=self.journal.append,
+            hash_key=key_hasher(bytes.fromhex(orders.secret)),
             worker=orders.index,
+            keyring=keyring_of(config.keys),
+            tracing=Tracing(exports=bool(config.traces.otlp), share=config.traces.share),
         )
         self.front = HttpFront(self.service, config.limits)
         self.server = _Server(
@@ -84,11 +103,21 @@ class Worker:
         self.grpc = GrpcFace(orders.grpc, self.service, config.limits)
         self.link = Link(config.server.state / LINK_SOCKET, orders.index, self.take_over, self.figures)
         self.reporter = Reporter(orders.report_fd)
+        self.loop_lag = LoopLag(loop)
+        for reading in (
+            journal_reading(lambda: self.journal.stats),
+            upstream_reading(self.engine.upstreams),
+            client_reading(lambda: len(self.front.connections)),
+            self.loop_lag.rows,
+            ProcessReading(),
+        ):
+            self.service.stats.add(reading)
         self._ending: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Serve until told to stop, and drain."""
         await self.reporter.start()
+        self.loop_lag.start()
         await self.engine.start(_versions(self.orders.config.endpoints))
         await self.grpc.start()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -105,7 +134,9 @@ class Worker:
             for task in (*tasks, *others):
                 task.cancel()
             await asyncio.gather(*tasks, *others, return_exceptions=True)
+            self.loop_lag.stop()
             await self.engine.close()
+            await asyncio.to_thread(self.journal.close)
             self.reporter.close()
 
     async def take_over(self, endpoints: dict[str, Endpoint]) -> None:

@@ -29,7 +29,7 @@ class Orders(msgspec.Struct, frozen=True):
 
     `config` has the endpoints as they serve now; `engine` is host:port of Triton's gRPC, `grpc` that of our own;
     `started` is the gateway's start in Unix seconds; `http_fd` is a listening socket, `report_fd` the pipe to the
-    supervisor, whose process id is `parent`.
+    supervisor, whose process id is `parent`. `secret` is the state folder's, in hex.
     """
 
     index: int
@@ -37,6 +37,7 @@ class Orders(msgspec.Struct, frozen=True):
     engine: str
     grpc: str
     started: int
+    secret: str
     http_fd: int
     report_fd: int
     parent: int

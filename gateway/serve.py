@@ -91,6 +91,7 @@ class Service:
         hash_key: Callable[[str], str],
         worker: int = 0,
         keyring: Keyring | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`journal` takes each record once and never raises; `hash_key` hides a sticky key; `worker` is our number.
@@ -110,7 +111,7 @@ class Service:
         self.concurrent_requests = concurrent_requests
         self.request_timeout = request_timeout
         self.stats = stats
-        self.tracing = Tracing()  # exports nothing until it is told to
+        self.tracing = tracing or Tracing()
         self.open: set[Inference] = set()  # between start and settlement; our own shutdown ends them
 
     def inference(self, request: Request, origin: Origin, sink: Sink) -> Inference:
@@ -394,7 +395,8 @@ class Inference:
             fingerprint=self._head.fingerprint if self._head is not None else "",
             key_hash=self._service.hash_key(self._key) if self._key else "",
             api_key=origin.api_key,
-            content=endpoint.content if endpoint is not None else "full",
+            # Of what named no endpoint nothing is kept: it may have been meant for one that keeps nothing.
+            content=endpoint.content if endpoint is not None else "none",
             messages=request.messages,
             prompts=request.prompts,
             choices=tuple([Choice("".join(choice.texts), choice.finish) for choice in self._choices]),

@@ -351,7 +351,7 @@ def test_what_is_not_known_is_null_and_not_nought() -> None:
     assert (refused.prompt_tokens, refused.first_text, refused.replica) == (None, None, "")
     assert refused.failure is not None
     assert (refused.failure.code, refused.failure.status) == ("model_not_found", 404)
-    assert refused.messages == (Message("user", "hi"),)
+    assert (refused.messages, refused.content) == ((Message("user", "hi"),), "none")
     unpriced = Desk()
     unpriced.ask()
     unpriced.engine.calls[0].finish()

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from gateway.control.desk import Decided, Desk
 from gateway.control.hub import Hub
 from gateway.control.store import Store
 from gateway.core.errors import PenstockError
+from gateway.journal.segments import journal_folder, sweep
 from gateway.metrics_app import Totals, make_metrics_app
 from gateway.orders import ADMIN_SOCKET, LINK_SOCKET, REPORT_EVERY_S, ControlOrders, ControlReport, decode, encode
 from gateway.parent import die_with
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 log = logging.getLogger("penstock.control")
+
+DAY_S = 86_400.0
+SWEEP_EVERY_S = 60.0
 
 
 class Control:
@@ -72,8 +77,8 @@ class Control:
             admin = make_admin_app(self.desk, self._load)
             await serve_app(stack, admin, listen_unix(self._state / ADMIN_SOCKET), http=AdminProtocol)
             await serve_app(stack, self._metrics, socket.socket(fileno=self._orders.metrics_fd))
-            alive = asyncio.create_task(self._live())
-            stack.callback(alive.cancel)
+            for loop_of_ours in (self._live, self._sweep):
+                stack.callback(asyncio.create_task(loop_of_ours()).cancel)
             await self._ending.wait()
 
     async def _live(self) -> None:
@@ -82,6 +87,17 @@ class Control:
                 self._ending.set()  # the supervisor is gone
                 return
             await asyncio.sleep(REPORT_EVERY_S)
+
+    async def _sweep(self) -> None:
+        # What the journal has kept long enough goes.
+        keep = self._orders.config.journal
+        folder = journal_folder(self._state)
+        while True:
+            try:
+                await asyncio.to_thread(sweep, folder, keep.keep_days * DAY_S, keep.keep_bytes, time.time())
+            except OSError as error:
+                log.warning("old segments of the journal can't be removed: %s", error)
+            await asyncio.sleep(SWEEP_EVERY_S)
 
     def _load(self) -> Config:
         source = self._orders.source

@@ -81,6 +81,15 @@ class Readiness(Struct, frozen=True):
     features: frozenset[str] = frozenset()
 
 
+class Upstream(Struct, frozen=True):
+    """The connections to one replica: how many by state, calls in flight on them, events by name since the start."""
+
+    replica: str
+    connections: dict[str, int]
+    in_flight: int
+    events: dict[str, int]
+
+
 class Engine(Protocol):
     """The adapter to a kind of server. `replica` is what records call the server: its host:port."""
 

@@ -166,6 +166,30 @@ class Channel:
         """Calls opened and not yet over."""
         return sum(link.connection.in_flight for link in self._links)
 
+    @property
+    def connections(self) -> dict[str, int]:
+        """Connections by state: ready, full (established, but takes no more calls now), draining, and connecting,
+        which is each one wanted that is not there, be it between two attempts."""
+        established = sum(link.established for link in self._links)
+        ready = sum(link.available for link in self._links)
+        return {
+            "ready": ready,
+            "full": established - ready,
+            "draining": len(self._links) - established,
+            "connecting": max(0, len(self._slots) - established),
+        }
+
+    @property
+    def events(self) -> dict[str, int]:
+        """What happened to connections since the channel was made."""
+        counters = self.counters
+        return {
+            "connected": counters.connects,
+            "failed": counters.connect_failures,
+            "lost": counters.disconnects,
+            "goaway": counters.goaways,
+        }
+
     # ------------------------------------------------------------------ life
 
     async def start(self) -> None:

@@ -15,7 +15,7 @@ import logging
 from contextlib import suppress
 
 from gateway.core.errors import EngineUnavailable, Internal, PenstockError
-from gateway.engines.base import Job, Listener, Readiness
+from gateway.engines.base import Job, Listener, Readiness, Upstream
 from gateway.engines.channel import Channel
 from gateway.engines.contracts.binding import check
 from gateway.engines.http2 import Method
@@ -79,6 +79,11 @@ class TritonEngine:
     def replica(self) -> str:
         """host:port of the server."""
         return self.where
+
+    def upstreams(self) -> list[Upstream]:
+        """The connections to each replica, for metrics."""
+        channel = self._channel
+        return [Upstream(self.where, channel.connections, channel.in_flight, channel.events)]
 
     async def start(self, versions: list[Version]) -> None:
         """Begin to connect and to read the models' interfaces. Returns without waiting for the server."""

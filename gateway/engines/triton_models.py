@@ -153,7 +153,8 @@ class ModelTable:
             if error.silent and self._silent < _SILENT_ROUNDS:
                 self._silent += 1
                 return False
-            self._lose(list(self._versions) if error.server else [key], error.reason)
+            # A server that was never there is no news: whoever waits for it reads the reason.
+            self._lose(list(self._versions) if error.server else [key], error.reason, news=not error.server)
             return not error.server
         except (BindError, TokenizerError) as error:
             self._lose([key], str(error))
@@ -197,11 +198,11 @@ class ModelTable:
             self._counters[path] = await asyncio.to_thread(load_counter, path)
         return self._counters[path]
 
-    def _lose(self, keys: list[tuple[str, str]], reason: str) -> None:
+    def _lose(self, keys: list[tuple[str, str]], reason: str, *, news: bool = True) -> None:
         for key in keys:
             if key not in self._versions:
                 continue  # exchanged meanwhile
-            if self._served.pop(key, None) is not None or self._reasons[key] != reason:
+            if self._served.pop(key, None) is not None or (news and self._reasons[key] != reason):
                 logger.warning("%s@%s cannot be served: %s", *key, reason)
             self._reasons[key] = reason
 

@@ -108,15 +108,11 @@ class Record(Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def per_token(self) -> float | None:
-        """TPOT in nanoseconds: from the first text to the last, for each token after the first."""
-        if (
-            self.first_text is None
-            or self.last_text is None
-            or not self.completion_tokens
-            or self.completion_tokens < 2
-        ):
+        """TPOT in nanoseconds: from the first text to the last, for each token after the first; None without a gap."""
+        tokens = self.completion_tokens or 0
+        if self.first_text is None or self.last_text is None or self.chunks < 2 or tokens < 2:
             return None
-        return (self.last_text - self.first_text) / (self.completion_tokens - 1)
+        return (self.last_text - self.first_text) / (tokens - 1)
 
 
 def cost_of(usage: Usage, price: Price | None) -> int | None:

@@ -25,6 +25,8 @@ class Line(Struct, gc=False):
     version: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    stream: bool = False
+    chunks: int = 0
     first_text: int | None = None
     last_text: int | None = None
     ended: int = 0
@@ -46,7 +48,11 @@ class Figures:
         self.priced = 0
 
     def add(self, line: Line) -> None:
-        """One inference. The total is that of finished ones: a refusal is quick, and says nothing of the engine."""
+        """One inference.
+
+        TTFT and TPOT are of streams: a whole answer comes at once, which says nothing of either. The total is of
+        finished ones: a refusal is quick, and says nothing of the engine.
+        """
         self.requests += 1
         self.outcomes[line.outcome] = self.outcomes.get(line.outcome, 0) + 1
         tokens = line.completion_tokens or 0
@@ -55,9 +61,9 @@ class Figures:
         if line.cost is not None:
             self.cost += line.cost
             self.priced += 1
-        if line.first_text is not None:
+        if line.stream and line.first_text is not None:
             self.first_text.add(line.first_text)
-            if line.last_text is not None and tokens > 1:
+            if line.last_text is not None and line.chunks > 1 and tokens > 1:
                 self.per_token.add((line.last_text - line.first_text) / (tokens - 1))
         if line.outcome == "finished":
             self.total.add(line.ended)

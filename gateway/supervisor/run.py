@@ -29,6 +29,7 @@ from gateway.control.store import Store
 from gateway.orders import DRAIN_S, ControlOrders, ControlReport, Orders, decode, encode
 from gateway.routing.live import apply, reconcile
 from gateway.routing.version import Endpoint
+from gateway.secret import load_secret
 from gateway.supervisor.kept import KeptProcess
 from gateway.supervisor.ports import PortTaken, listen, reserve
 from gateway.supervisor.talk import Talk
@@ -55,6 +56,7 @@ class Supervisor:
         self._talk = talk
         self._began = time.monotonic()
         self._started = int(time.time())
+        self._secret = ""
         self._stop = asyncio.Event()
         self._control: KeptProcess | None = None
         self._reload_wanted = False
@@ -85,6 +87,7 @@ class Supervisor:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._talk.quiet)
             stack.enter_context(_own(config.server.state))
+            self._secret = _secret(config.server.state)
             try:
                 http = listen(config.server.http, count, "--http")
                 grpc = reserve(config.server.grpc, "--grpc")
@@ -171,6 +174,7 @@ class Supervisor:
                         config=replace(self._config, endpoints=self._endpoints),
                         engine=engine,
                         grpc=grpc,
+                        secret=self._secret,
                         started=self._started,
                         http_fd=listener.fileno(),
                         report_fd=report_fd,
@@ -268,6 +272,14 @@ def _own(state: Path) -> Iterator[None]:
                 f"another gateway uses the state folder {state}; choose another with --state DIR"
             ) from None
         yield
+
+
+def _secret(state: Path) -> str:
+    """In hex, as orders carry it. Errors: CannotServe."""
+    try:
+        return load_secret(state).hex()
+    except (OSError, ValueError) as error:
+        raise CannotServe(f"can't use the secret of the state folder: {error}") from error
 
 
 def _workers(config: Config) -> int:

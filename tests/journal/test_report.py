@@ -65,6 +65,8 @@ lines = st.fixed_dictionaries(
         "prompt_tokens": st.none() | st.integers(0, 10**6),
         "completion_tokens": st.none() | st.integers(0, 10**6),
         "first_text": maybe,
+        "stream": st.booleans(),
+        "chunks": st.integers(0, 3),
         "stream_ns": maybe,
         "ended": st.integers(0, 10**13),
         "cost": st.none() | st.integers(0, 10**15),
@@ -106,8 +108,8 @@ def test_figures_are_those_of_a_plain_computation(given_lines: list[dict[str, An
         of_endpoint = sum(record.endpoint == endpoint for record in records)
         assert row["share"] == (pytest.approx(len(mine) / of_endpoint) if version else None)
         latencies = {
-            "ttft_ms": [record.first_text for record in mine if record.first_text is not None],
-            "tpot_ms": [record.per_token for record in mine if record.per_token is not None],
+            "ttft_ms": [r.first_text for r in mine if r.stream and r.first_text is not None],
+            "tpot_ms": [r.per_token for r in mine if r.stream and r.per_token is not None],
             "total_ms": [record.ended for record in mine if record.outcome == "finished"],
         }
         for heading, values in latencies.items():
