@@ -69,6 +69,7 @@ class EmbeddedTriton:
         extra_models: Mapping[str, Path] | None = None,
         variables: Mapping[str, str] | None = None,
         metrics: bool = True,
+        otlp: str = "",
         ready_limit_s: float = 60.0,
         grace_s: float = 5.0,
         on_progress: Callable[[str], None] = lambda _: None,
@@ -83,6 +84,7 @@ class EmbeddedTriton:
             extra_models: further ones: name -> a .gguf file or an OpenVINO folder.
             variables: further environment variables for the models.
             metrics: serve Prometheus metrics, see `metrics_address`.
+            otlp: base URL of an OTLP/HTTP receiver that Triton exports spans of its own to, "" for none.
             ready_limit_s: how long a start may take, in seconds.
             grace_s: how long requests in flight may go on when stopping, in seconds.
             on_progress: hears what a start is waiting for, in words.
@@ -102,6 +104,7 @@ class EmbeddedTriton:
         self._on_progress = on_progress
         self._on_event = on_event
         self._wants_metrics = metrics
+        self._otlp = otlp
         self._metrics_port = 0
         self._port: ReservedPort | None = None
         self._lock_fd = -1
@@ -323,11 +326,25 @@ class EmbeddedTriton:
         }
         if self._wants_metrics:
             options |= {"metrics-address": LOOPBACK, "metrics-port": self._metrics_port}
+        if self._otlp:
+            options["trace-config"] = trace_settings(self._otlp)
         command = [str(self._found.server)]
         for name, value in options.items():
             values = value if isinstance(value, list) else [value]
             command += [f"--{name}" if one is None else f"--{name}={one}" for one in values]
         return command
+
+
+def trace_settings(otlp: str) -> list[str]:
+    """Values of --trace-config: spans of the requests that bring a traceparent, which with rate 0 are all of those and
+    no others, to the OTLP/HTTP receiver at the base URL `otlp`."""
+    return [
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        "rate=0",
+        f"opentelemetry,url={otlp}/v1/traces",
+        "opentelemetry,resource=service.name=triton",
+    ]
 
 
 def _in_words(status: int) -> str:

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.config.settings import TracesConfig
 from gateway.journal.record import Record
-from gateway.telemetry.delivery import Result
-from gateway.telemetry.source import Source
+from gateway.journal.segments import journal_folder
+from gateway.telemetry.delivery import Delivery, Result
+from gateway.telemetry.selection import Selection
+from gateway.telemetry.source import JournalSource, Source
 from gateway.telemetry.spans import SpanData, spans_of
 
 log = logging.getLogger("penstock.traces")
@@ -29,6 +34,7 @@ _LOOK_S = 0.5
 _FIRST_PAUSE_S = 1.0
 _MAX_PAUSE_S = 30.0
 _STOP_S = 3.0
+_FIRST_LOOK_BACK_NS = 300 * 1_000_000_000
 
 
 class Deliverer(Protocol):
@@ -50,6 +56,22 @@ class ExportStats(Struct, frozen=True):
     dropped: int = 0
     tries: int = 0
     waiting: str = ""
+
+
+def span_export(traces: TracesConfig, state: Path, content: Callable[[str], bool]) -> SpanExport | None:
+    """The export that a config asks for, to be started; None where it asks for none. `state` is the state folder.
+
+    A state folder that has no position yet begins with what ended within the last minutes.
+    """
+    if not traces.otlp:
+        return None
+    source = JournalSource(
+        journal_folder(state),
+        state / "traces.json",
+        Selection(share=traces.share, slow_s=traces.slow_s),
+        since=time.time_ns() - _FIRST_LOOK_BACK_NS,
+    )
+    return SpanExport(source, Delivery(traces.otlp), content=content)
 
 
 class SpanExport:
