@@ -120,6 +120,7 @@ class Supervisor:
                     "endpoint": next(iter(config.endpoints)),
                     "engine": f"Triton at {engine}" + (f" (embedded; log {log})" if log else ""),
                     "workers": count,
+                    "callers": _callers(config),
                     "seconds": round(time.monotonic() - self._began, 2),
                 }
             )
@@ -272,6 +273,12 @@ def _own(state: Path) -> Iterator[None]:
                 f"another gateway uses the state folder {state}; choose another with --state DIR"
             ) from None
         yield
+
+
+def _callers(config: Config) -> str:
+    if config.keys:
+        return "one key" if len(config.keys) == 1 else f"{len(config.keys)} keys"
+    return "anyone on this machine, for there are no [[keys]]; without them only loopback is served"
 
 
 def _secret(state: Path) -> str:

@@ -38,7 +38,7 @@ class Talk:
         self._err.print(what, markup=False)
 
     def card(self, facts: dict[str, Any]) -> None:
-        """It serves. `facts`: ready; http, grpc, metrics (host:port); endpoint (one to try); engine; seconds."""
+        """It serves. `facts`: ready; http, grpc, metrics (host:port); endpoint (one to try); engine; callers; seconds."""
         self.quiet()
         if self._as_json:
             self._out.file.write(orjson.dumps({"event": "serving", **facts}).decode() + "\n")
@@ -52,6 +52,7 @@ class Talk:
         self._out.print(f"  gRPC     {facts['grpc']}")
         self._out.print(f"  metrics  http://{facts['metrics']}/metrics")
         self._out.print(f"  engine   {facts['engine']}")
+        self._out.print(f"  callers  {facts['callers']}", markup=False)
         self._out.print("Try it:")
         self._out.print(
             f"  curl -N http://{facts['http']}/v1/chat/completions -H 'content-type: application/json' -d '{body}'",

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gateway import __version__
+from gateway.cli.__main__ import cli
 from tests.e2e.running import ROOT, Running
 
 
@@ -18,12 +20,20 @@ def penstock(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "endpoints", "version"])
-def test_every_command_helps_with_an_example(command: str) -> None:
-    helped = penstock(command, "--help")
-    assert helped.returncode == 0
-    assert f"Example: penstock {command}" in helped.stdout
-    assert command in penstock("--help").stdout
+ENDPOINTS = ("set", "pin", "unpin", "disable", "enable", "reset", "log")
+COMMANDS = [
+    *[(command,) for command in ("serve", "check", "endpoints", "journal", "reload", "version")],
+    *[("endpoints", command) for command in ENDPOINTS],
+    *[("journal", command) for command in ("tail", "show", "stats", "verify")],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_helps_with_an_example(command: tuple[str, ...]) -> None:
+    helped = CliRunner().invoke(cli, [*command, "--help"], prog_name="penstock")
+    assert helped.exit_code == 0
+    assert f"Example: penstock {' '.join(command)}" in helped.stdout
+    assert command[-1] in CliRunner().invoke(cli, [*command[:-1], "--help"]).stdout
 
 
 def test_version() -> None:
