@@ -6,6 +6,7 @@ journal's retention removes before that is counted as lost.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -17,6 +18,8 @@ from gateway.journal.reader import segments_since
 from gateway.journal.record import Record, decode_record
 from gateway.journal.segments import list_segments
 from gateway.telemetry.selection import Glance, Selection
+
+log = logging.getLogger("penstock.traces")
 
 _GLANCE = msgspec.json.Decoder(Glance)
 _POLL_BYTES = 4 << 20
@@ -89,9 +92,14 @@ class JournalSource:
         sizes = {segment.path.name: _size(segment.path) for segment in list_segments(self._folder)}
         for name, size in self._sizes.items():
             if name not in sizes:
-                self.lost_bytes += max(0, size - self._ends.get(name, 0))
+                self._lose(size - self._ends.get(name, 0))
         self._sizes = sizes
         return {name: self._ends.get(name, 0) for name in sizes}
+
+    def _lose(self, size: int) -> None:
+        if size > 0:
+            self.lost_bytes += size
+            log.warning("%d bytes of the journal were removed before their spans were exported", size)
 
     def _read(self, path: Path, start: int, budget: int, found: list[Record]) -> int:
         # Returns where to go on: at a frame that is half written, or behind the budget's last.

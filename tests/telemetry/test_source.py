@@ -147,18 +147,22 @@ def test_some_at_a_time(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> No
     assert [len(polled) for polled in polls] == [3, 3, 3, 3, 3, 3, 2]
 
 
-def test_a_removed_segment_is_counted_as_far_as_it_was_not_read(journal: Journal) -> None:
+def test_a_removed_segment_is_counted_as_far_as_it_was_not_read(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
     journal.write("a")
     source = journal.source()
     take(source)
     journal.path().unlink()
     assert source.poll() == (False, [])
     assert source.lost_bytes == 0
+    assert not caplog.records
     journal.write("b", start=1)
     source.poll()
     journal.path(start=1).unlink()
     source.poll()
     assert source.lost_bytes == len(frame(encode_record(answered(id="b")))) + len(HEADER)
+    assert f"{source.lost_bytes} bytes of the journal were removed" in caplog.text
 
 
 def test_no_folder_yet(tmp_path: Path) -> None:
