@@ -16,6 +16,8 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from gateway.grpc_inference import SERVICE, InferenceService
+from gateway.grpc_kserve import SERVICE as KSERVE
+from gateway.grpc_kserve import KServeHealth
 
 if TYPE_CHECKING:
     from gateway.config import LimitsConfig
@@ -49,8 +51,8 @@ class GrpcFace:
         """Errors: RuntimeError when the address can't be bound."""
         self._server = grpc.aio.server(options=self._options())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._server.add_generic_rpc_handlers((self._inference.handler(),))
-        reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), self._server)
+        self._server.add_generic_rpc_handlers((self._inference.handler(), KServeHealth(self._service).handler()))
+        reflection.enable_server_reflection((SERVICE, KSERVE, HEALTH, reflection.SERVICE_NAME), self._server)
         self.port = self._server.add_insecure_port(self._address)
         await self._server.start()
 

@@ -29,6 +29,7 @@ def test_a_client_that_knows_reflection_only() -> None:
         assert services == {
             "penstock.v1.Inference",
             "grpc.health.v1.Health",
+            "inference.GRPCInferenceService",
             "grpc.reflection.v1alpha.ServerReflection",
         }
         method = DescriptorPool(found).FindServiceByName("penstock.v1.Inference").FindMethodByName("Generate")
