@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,10 +21,12 @@ from msgspec.structs import replace
 from gateway.config.settings import TracesConfig
 from gateway.journal.record import Record
 from gateway.journal.segments import journal_folder
-from gateway.telemetry.delivery import Delivery, Result
 from gateway.telemetry.selection import Selection
 from gateway.telemetry.source import JournalSource, Source
 from gateway.telemetry.spans import SpanData, spans_of
+
+if TYPE_CHECKING:
+    from gateway.telemetry.delivery import Result
 
 log = logging.getLogger("penstock.traces")
 
@@ -33,7 +35,7 @@ BATCH = 512
 _LOOK_S = 0.5
 _FIRST_PAUSE_S = 1.0
 _MAX_PAUSE_S = 30.0
-_STOP_S = 3.0
+_STOP_S = 2.0  # within the grace that the supervisor gives the control process, twice
 _FIRST_LOOK_BACK_NS = 300 * 1_000_000_000
 
 
@@ -65,6 +67,8 @@ def span_export(traces: TracesConfig, state: Path, content: Callable[[str], bool
     """
     if not traces.otlp:
         return None
+    from gateway.telemetry.delivery import Delivery  # the SDK and requests: not for those who don't export
+
     source = JournalSource(
         journal_folder(state),
         state / "traces.json",
@@ -111,7 +115,7 @@ class SpanExport:
         self._thread.start()
 
     def stop(self) -> None:
-        """Export what is there by now, if it is taken at once, and end. Blocks for up to 6 seconds: not for a loop."""
+        """Export what is there by now, if it is taken at once, and end. Blocks for up to 4 seconds: not for a loop."""
         self._ending.set()
         self._thread.join(_STOP_S)
         self._delivery.stop()
