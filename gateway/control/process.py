@@ -33,6 +33,7 @@ from gateway.orders import ADMIN_SOCKET, LINK_SOCKET, REPORT_EVERY_S, ControlOrd
 from gateway.parent import die_with
 from gateway.reporter import Reporter
 from gateway.routing.version import Endpoint
+from gateway.telemetry.exporter import span_export
 from gateway.unix_sockets import listen_unix
 
 if TYPE_CHECKING:
@@ -77,9 +78,17 @@ class Control:
             admin = make_admin_app(self.desk, self._load)
             await serve_app(stack, admin, listen_unix(self._state / ADMIN_SOCKET), http=AdminProtocol)
             await serve_app(stack, self._metrics, socket.socket(fileno=self._orders.metrics_fd))
+            spans = span_export(self._orders.config.traces, self._state, self._shows_content)
+            if spans is not None:
+                spans.start()
+                stack.push_async_callback(asyncio.to_thread, spans.stop)
             for loop_of_ours in (self._live, self._sweep):
                 stack.callback(asyncio.create_task(loop_of_ours()).cancel)
             await self._ending.wait()
+
+    def _shows_content(self, endpoint: str) -> bool:
+        known = self.desk.config.endpoints.get(endpoint)
+        return known is not None and known.content_in_traces
 
     async def _live(self) -> None:
         while True:

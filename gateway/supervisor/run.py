@@ -133,6 +133,7 @@ class Supervisor:
             repository=embedded_repository(),
             state=self._config.server.state,
             extra_models={name: source.path for name, source in engine.models.items()},
+            otlp=self._config.traces.otlp if self._config.traces.engine else "",
             ready_limit_s=engine.start_timeout_s,
             on_progress=self._talk.progress,
             on_event=self._talk.say,

@@ -38,7 +38,7 @@ class Talk:
         self._err.print(what, markup=False)
 
     def card(self, facts: dict[str, Any]) -> None:
-        """It serves. `facts`: ready; http, grpc, metrics (host:port); endpoint (one to try); engine; callers; seconds."""
+        """It serves. `facts`: ready; http, grpc, metrics (host:port); endpoint (to try); engine; callers; seconds."""
         self.quiet()
         if self._as_json:
             self._out.file.write(orjson.dumps({"event": "serving", **facts}).decode() + "\n")
