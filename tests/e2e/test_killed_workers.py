@@ -62,23 +62,23 @@ class Connection:
     writer: asyncio.StreamWriter
     worker: int = 0
 
-    async def send(self, method: str, path: str, body: bytes = b"") -> int | None:
-        """Send a request and read the answer's head; the length of its body, None where that comes in pieces."""
+    async def send(self, method: str, path: str, body: bytes = b"") -> tuple[int, int | None]:
+        """Send a request and read the answer's head: status and length, None where the body comes in pieces."""
         self.writer.write(f"{method} {path} HTTP/1.1\r\nhost: penstock\r\ncontent-length: {len(body)}\r\n\r\n".encode())
         self.writer.write(body)
         status, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        assert status.split()[1] == "200", status
-        return int(headers["content-length"]) if "content-length" in headers else None
+        return int(status.split()[1]), int(headers["content-length"]) if "content-length" in headers else None
 
     async def ask(self, body: dict[str, Any], begun: asyncio.Event | None = None) -> Answer:
         """A chat completion, received in full. `begun` is set with its first text, and at its end in any case."""
         begun = begun or asyncio.Event()
         try:
-            size = await self.send("POST", "/v1/chat/completions", orjson.dumps(body))
+            status, size = await self.send("POST", "/v1/chat/completions", orjson.dumps(body))
             if size is None:
                 return await self._stream(begun)
             whole = orjson.loads(await self.reader.readexactly(size))
+            assert status == 200, whole
             choice = whole["choices"][0]
             return self._answer(whole["id"], choice["message"]["content"], choice["finish_reason"])
         finally:
@@ -119,14 +119,19 @@ class Ground:
     killed: dict[int, float] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     broken: int = 0
+    unready: int = 0
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A new one, whose worker has answered; which of them it is, the kernel chooses."""
+        """A new one, whose worker has said that it is ready; which of them it is, the kernel chooses."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.gateway.port)
         try:
             one = Connection(reader, writer)
-            await reader.readexactly(await one.send("GET", "/health") or 0)
+            status = 0
+            while status != 200:  # one that was started again answers before it knows its models
+                status, size = await one.send("GET", "/ready")
+                await reader.readexactly(size or 0)
+                self.unready += status == 503
             one.worker = self._holder(writer.get_extra_info("sockname")[1])
             yield one
         finally:
@@ -135,7 +140,7 @@ class Ground:
                 await writer.wait_closed()
 
     async def connections(self, stack: contextlib.AsyncExitStack, each: int) -> dict[int, list[Connection]]:
-        """`each` connections of each of two workers; those of a worker that is starting wait until it answers."""
+        """`each` connections of each of two workers; those of a worker that is starting wait until it is ready."""
         held: dict[int, list[Connection]] = {}
         while len(held) < 2 or min(map(len, held.values())) < each:
             one = await stack.enter_async_context(self.connection())
@@ -265,5 +270,6 @@ async def test_a_killed_worker_loses_nothing_that_was_received_and_disturbs_no_o
         f"{KILLS} kills; {len(due)} responses due, {len(of_killed)} of them by killed workers: 0 lost; "
         f"{len(late)} received less than {CLAIM_S} s before the kill, {len(lost(late, journal))} of them lost; "
         f"streams of the other worker open at each kill: {still_open}, 0 disturbed; "
-        f"{ground.broken} connections of the load broken; {sum(verdict.torn > 0 for verdict in verdicts)} torn tails"
+        f"{ground.broken} connections of the load broken; {ground.unready} times not ready; "
+        f"{sum(verdict.torn > 0 for verdict in verdicts)} torn tails"
     )
