@@ -118,11 +118,13 @@ class Worker:
         """Serve until told to stop, and drain."""
         await self.reporter.start()
         self.loop_lag.start()
-        await self.engine.start(_versions(self.orders.config.endpoints))
-        await self.grpc.start()
+        await self.engine.start([])
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.stop)
         self.loop.add_signal_handler(signal.SIGHUP, lambda: None)  # it is for the supervisor, and some send it to all
+        # Connections may wait for us on a listener that an earlier worker left: we look at the models before we answer.
+        await self._watch(_versions(self.orders.config.endpoints))
+        await self.grpc.start()
         tasks = [asyncio.create_task(loop()) for loop in (self._report, self._sweep, self.link.run)]
         try:
             with socket.socket(fileno=self.orders.http_fd) as listener:
@@ -142,11 +144,14 @@ class Worker:
     async def take_over(self, endpoints: dict[str, Endpoint]) -> None:
         """Serve these endpoints from now on; what is in flight ends as it began."""
         snapshot = take_snapshot(endpoints)
+        await self._watch(_versions(endpoints))
+        self.service.snapshot = snapshot
+
+    async def _watch(self, versions: list[Version]) -> None:
         try:
-            await asyncio.wait_for(self.engine.watch(_versions(endpoints)), LOOK_S)
+            await asyncio.wait_for(self.engine.watch(versions), LOOK_S)
         except TimeoutError:
             log.warning("the engine did not tell about all new versions within %g s", LOOK_S)
-        self.service.snapshot = snapshot
 
     def figures(self) -> dict[str, Any]:
         """What the control process hears from us."""

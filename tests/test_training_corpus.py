@@ -13,7 +13,7 @@ from corpus import mix
 from corpus.chat import about, wordings
 from corpus.closed import table
 from corpus.passages import shapes
-from corpus.rag import REFUSAL, Size, grounded
+from corpus.rag import REFUSAL, Size, grounded, located
 from corpus.sample import Sample, Split, is_held, letters, prompt_text
 
 DRAWS = 400
@@ -81,8 +81,18 @@ def test_an_answer_is_a_sentence_of_the_passage_it_cites(split: Split, turns: in
         sample = grounded(rng, split, turns=turns, size=rng.choice(list(Size)))
         for message in sample.messages:
             if message.role == "assistant" and message.content != REFUSAL:
-                sentence, _, number = message.content.rpartition(" [")
-                assert sentence in sample.sources[int(number.removesuffix("]")) - 1]
+                number, _, sentence = message.content.removeprefix("[").partition("] ")
+                assert sentence in sample.sources[int(number) - 1]
+
+
+def test_what_is_located_stands_in_the_passage_that_is_named() -> None:
+    rng = Random(7)
+    for _ in range(DRAWS):
+        sample = located(rng, Split.TRAIN)
+        for answer in sample.messages:
+            if answer.role == "assistant":
+                number, _, sentence = answer.content.removeprefix("[").partition("]")
+                assert sentence.strip() in sample.sources[int(number) - 1]
 
 
 def test_a_refused_question_has_another_question_text_than_the_library_answers() -> None:

@@ -88,7 +88,8 @@ async def test_a_model_by_path_answers_like_the_shipped_one(assistant: Served) -
         ask(assistant, prompt, **ENDLESS, stream=True),
         ask(assistant, prompt, **ENDLESS, stream=True, model="mine"),
     )
-    assert mine.text == shipped.text
+    # Bytes that are no character, which a tiny model may write, are shown by one way and dropped by the other.
+    assert mine.text.replace("\ufffd", "") == shipped.text.replace("\ufffd", "")
     assert mine.joined("num_input_tokens")[0] == shipped.joined("num_input_tokens")[0]
     long = await ask(assistant, "word " * 3000, model="mine")
     assert f"context is {CONTEXT} tokens" in long.error
