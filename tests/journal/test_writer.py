@@ -70,6 +70,18 @@ class Disk:
         return done
 
 
+def after(writer: JournalWriter, step: str) -> threading.Event:
+    """Set each time the writing thread has taken a step: what the step left behind can be looked at then."""
+    taken, take = threading.Event(), getattr(writer._disk, step)
+
+    def taking(*arguments: object) -> None:
+        take(*arguments)
+        taken.set()
+
+    setattr(writer._disk, step, taking)
+    return taken
+
+
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     folder, loop = tmp_path / "state" / "journal", Loop()
     writer = make_writer(folder, loop)
@@ -224,11 +236,12 @@ def test_memory_is_bounded_and_drops_are_counted_and_said(
 ) -> None:
     full = Disk(monkeypatch, 0, errno.ENOSPC)
     writer = make_writer(tmp_path, loop := Loop(), memory_bytes=5000)
+    noted = after(writer, "_failed")
     for number in range(100):
         writer.append(make_record(number))
         loop.fire()
         assert writer.stats.pending_bytes <= 5000
-    assert full.failed.wait(WAIT_S)
+    assert noted.wait(WAIT_S)
     kept = 100 - writer.stats.dropped
     assert 5 < kept < 20
     assert "No space left" in writer.stats.error
@@ -246,9 +259,7 @@ def test_memory_is_bounded_and_drops_are_counted_and_said(
 def test_writing_resumes_by_itself_in_the_same_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Disk(monkeypatch, 500, errno.ENOSPC)
     writer = make_writer(tmp_path, loop := Loop())
-    resumed = threading.Event()
-    recovered = writer._disk._recovered
-    writer._disk._recovered = lambda: (recovered(), resumed.set())  # type: ignore[method-assign]
+    resumed = after(writer, "_recovered")
     for number in range(4):
         writer.append(make_record(number))
     loop.fire()
@@ -395,7 +406,7 @@ def test_content_that_can_not_be_encoded_costs_the_content_only(
     tmp_path: Path, content: str, redact: tuple[str, ...]
 ) -> None:
     writer = make_writer(tmp_path, redact=redact)
-    writer.append(make_record(content=content, messages=(Message("user", "hi", tool_calls=nested(5000)),)))
+    writer.append(make_record(content=content, messages=(Message("user", "hi", tool_calls=nested(50_000)),)))
     writer.close()
     (record,) = read(tmp_path)
     assert record.content == "none"
