@@ -1,0 +1,1 @@
+"""The bench: Penstock beside its peers on one machine, CPU time first. `python -m loadtests.bench --help`."""
