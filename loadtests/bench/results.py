@@ -101,9 +101,9 @@ class Report:
             if ours and bare:
                 yield name, round(ours.median - bare.median, 4)
         for peer in self.contenders():
-            ours, theirs = self._peak(OURS), self._peak(peer)
-            if peer not in (OURS, DIRECT) and ours and theirs:
-                yield f"peak_memory_vs_{peer.replace('-', '_')}", round(ours / theirs, 4)
+            mine, its = self._peak(OURS), self._peak(peer)
+            if peer not in (OURS, DIRECT) and mine and its:
+                yield f"peak_memory_vs_{peer.replace('-', '_')}", round(mine / its, 4)
 
     def _peak(self, contender: str) -> float | None:
         peaks = [spread.median for row in self.rows() if (spread := self.medians(row, contender, "peak_mib"))]
