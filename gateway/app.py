@@ -40,7 +40,7 @@ from gateway.readings import ProcessReading, client_reading, journal_reading, up
 from gateway.reporter import Reporter
 from gateway.routing.version import Endpoint, Version
 from gateway.secret import key_hasher
-from gateway.serve import Service
+from gateway.service import Service
 from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
 from gateway.trace_context import Tracing

@@ -14,8 +14,9 @@ from gateway.core.answer import Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import Overloaded, PenstockError
 from gateway.core.request import Request
 from gateway.grpc_messages import finish_value, head_message, logprob_messages, usage_message
+from gateway.inference import Inference
 from gateway.journal.record import Outcome, cost_of
-from gateway.serve import Inference, Origin, Service
+from gateway.service import Origin, Service
 from penstock.v1 import inference_pb2 as pb
 
 
@@ -38,7 +39,7 @@ class Answer(ABC):
 
     def start(self, request: Request, origin: Origin) -> None:
         """Ask the engine. A refusal is in `error` afterwards."""
-        self._inference = inference = self._service.inference(request, origin, self)
+        self._inference = inference = Inference(self._service, request, origin, self)
         inference.start()
         self._sent = self._service.clock()
         self._note_version()

@@ -21,7 +21,7 @@ from gateway.grpc_kserve import KServeHealth
 
 if TYPE_CHECKING:
     from gateway.config import LimitsConfig
-    from gateway.serve import Service
+    from gateway.service import Service
 
 # How long the last words of calls that were ended may take, and connections that only watch may stay.
 FAREWELL_S = 1.0
@@ -59,12 +59,7 @@ class GrpcFace:
     async def update(self) -> None:
         """Take over the versions' readiness."""
         states = {
-            endpoint.name: all(
-                self._service.engine.readiness(version).ready
-                for name, version in endpoint.versions.items()
-                if endpoint.split.get(name, 0) > 0
-            )
-            for endpoint in self._service.snapshot.endpoints.values()
+            endpoint.name: self._service.ready(endpoint) for endpoint in self._service.snapshot.endpoints.values()
         }
         states[""] = states[SERVICE] = all(states.values())
         for name, ready in states.items():

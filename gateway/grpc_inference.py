@@ -23,7 +23,7 @@ from gateway.grpc_errors import status_of
 from gateway.grpc_messages import decode_request, request_of
 from gateway.http_reply import MAX_DEADLINE_S, make_request_id
 from gateway.keys import identify, visible
-from gateway.serve import Origin, Service
+from gateway.service import Origin, Service
 from penstock.v1 import inference_pb2 as pb
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from gateway.routing.resolve import find_endpoint, route
 
 if TYPE_CHECKING:
     from gateway.routing.version import Endpoint
-    from gateway.serve import Service
+    from gateway.service import Service
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
     # The message that answers the bytes of a request and an authorization. Errors: PenstockError.
@@ -61,15 +61,7 @@ class KServeHealth:
     # The answers
 
     def _all_ready(self) -> bool:
-        return all(map(self._ready, self._service.snapshot.endpoints.values()))
-
-    def _ready(self, endpoint: Endpoint) -> bool:
-        """Whether every version with a share of the traffic can answer."""
-        return all(
-            self._service.engine.readiness(version).ready
-            for name, version in endpoint.versions.items()
-            if endpoint.split.get(name, 0) > 0
-        )
+        return all(map(self._service.ready, self._service.snapshot.endpoints.values()))
 
     def _model_ready(self, data: bytes, authorization: str | None) -> Any:
         key = identify(self._service.keyring, authorization)
@@ -88,7 +80,7 @@ class KServeHealth:
                     param="version",
                 )
             return pb.ModelReadyResponse(
-                ready=self._ready(endpoint) if pin is None else self._can_answer(endpoint, pin)
+                ready=self._service.ready(endpoint) if pin is None else self._can_answer(endpoint, pin)
             )
         except NotFound as error:
             error.param = field  # what our own dialects call `model`

@@ -23,7 +23,7 @@ from gateway.routing.version import Endpoint
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from gateway.serve import Service
+    from gateway.service import Service
 
 
 def make_app(service: Service, started: int) -> Starlette:
@@ -93,18 +93,16 @@ class RequestIds:
 def readiness_report(service: Service) -> dict[str, object]:
     """Each version's state. Ready means: every version that the splits give traffic to can be served."""
     versions: dict[str, object] = {}
-    all_ready = True
-    for endpoint in service.snapshot.endpoints.values():
-        for name, version in endpoint.versions.items():
+    endpoints = service.snapshot.endpoints.values()
+    for endpoint in endpoints:
+        for version in endpoint.versions.values():
             state = service.engine.readiness(version)
-            live = endpoint.split.get(name, 0) > 0
-            all_ready = all_ready and (state.ready or not live)
             versions[version.label] = {
                 "ready": state.ready,
                 "reason": state.reason,
                 "contract": state.contract,
             }
-    return {"ready": all_ready, "versions": versions}
+    return {"ready": all(map(service.ready, endpoints)), "versions": versions}
 
 
 def _model(endpoint: Endpoint, model: str, started: int) -> dict[str, object]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from gateway.config import LimitsConfig
-    from gateway.serve import Service
+    from gateway.service import Service
 
 log = logging.getLogger("penstock.http")
 

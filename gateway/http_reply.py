@@ -19,8 +19,9 @@ from gateway.core.answer import Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import BadRequest, Internal, PenstockError
 from gateway.core.request import Request
 from gateway.dialects.base import Dialect, Encoder, WholeChoice
+from gateway.inference import Inference
 from gateway.keys import ANYONE, identify
-from gateway.serve import Inference, Origin
+from gateway.service import Origin
 
 if TYPE_CHECKING:
     from gateway.http_front import FrontProtocol
@@ -154,7 +155,7 @@ class HotCycle:
             self._refuse(Internal("Internal error of the gateway; its log has the details under this request id."))
             return
         origin = self.origin(deadline)
-        self._inference = inference = service.inference(self._asked, origin, self)
+        self._inference = inference = Inference(service, self._asked, origin, self)
         inference.start()
 
     def origin(self, deadline: float | None = None) -> Origin:

@@ -25,7 +25,7 @@ from gateway.http_front import HttpFront
 from gateway.ids import id_maker
 from gateway.journal.record import Record
 from gateway.routing.version import Endpoint, Version
-from gateway.serve import Service
+from gateway.service import Service
 from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.http_reply import HotCycle
-from gateway.serve import Inference
+from gateway.inference import Inference
 from tests.inprocess import Answered, Gateway, Wire
 
 MIB = 1 << 20

@@ -17,131 +17,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal, Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.core.answer import Chunk, Finish, Head, TokenLogprob, Usage
-from gateway.core.errors import BadRequest, Cancelled, EngineTimeout, Internal, Overloaded, PenstockError
+from gateway.choice import Choice
+from gateway.core.answer import Finish, Head, TokenLogprob, Usage
+from gateway.core.errors import BadRequest, EngineTimeout, Internal, Overloaded, PenstockError
 from gateway.core.request import Request, Sampling
-from gateway.core.stop import StopScanner
-from gateway.engines.base import Call, Engine, Job, Result
-from gateway.journal.record import Choice, Failure, Outcome, Record, Trace, cost_of
-from gateway.keys import Keyring, visible
+from gateway.engines.base import Job
+from gateway.journal.record import Choice as Said
+from gateway.journal.record import Outcome, Record, cost_of
+from gateway.keys import visible
 from gateway.routing.policy import apply_policy
 from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
-from gateway.snapshot import Snapshot
-from gateway.stats import Stats
-from gateway.trace_context import Tracing
+from gateway.service import Origin, Service, Sink, failure_of, outcome_of
 
-log = logging.getLogger("penstock.serve")
-
-
-class Origin(Struct, frozen=True):
-    """What a face knows of a request beside its body. `header` looks one up by its lower-case name.
-
-    Not `gc=False`: `header` leads back to the face's request, and a cycle through what the collector cannot see
-    is never freed.
-    `request_id` is what the caller calls it; `deadline` is in seconds from now, None for the gateway's own.
-    `api_key` is the name of the caller's key, `trace` the span that this request is, None where nobody traces.
-    `allowed` tells of an endpoint's name whether the key may use it, None where it may use all.
-    """
-
-    request_id: str
-    header: Callable[[str], str | None]
-    deadline: float | None = None
-    face: Literal["http", "grpc"] = "http"
-    dialect: str = ""
-    api_key: str = ""
-    trace: Trace | None = None
-    allowed: Callable[[str], bool] | None = None
-
-
-class Sink(Protocol):
-    """Where an answer goes. After `on_end` or `on_error` it hears nothing more."""
-
-    def on_start(self, head: Head) -> None: ...
-
-    def on_chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> None: ...
-
-    def on_finish(self, choice: int, finish: Finish) -> None: ...
-
-    def on_end(self, usage: Usage) -> None: ...
-
-    def on_error(self, error: PenstockError) -> None: ...
-
-
-class Service:
-    """What all requests of a worker share: the snapshot, the engine, the limits, the counters."""
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        engine: Engine,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        next_id: Callable[[], str],
-        concurrent_requests: int,
-        request_timeout: float,
-        stats: Stats,
-        journal: Callable[[Record], None],
-        hash_key: Callable[[str], str],
-        worker: int = 0,
-        keyring: Keyring | None = None,
-        tracing: Tracing | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        """`journal` takes each record once and never raises; `hash_key` hides a sticky key; `worker` is our number.
-
-        `keyring` is None where anyone may call; the faces ask it of each call, so it may be swapped like the snapshot.
-        `clock` gives monotonic nanoseconds.
-        """
-        self.clock = clock
-        self.journal = journal
-        self.hash_key = hash_key
-        self.worker = worker
-        self.keyring = keyring
-        self.snapshot = snapshot
-        self.engine = engine
-        self.loop = loop
-        self.next_id = next_id
-        self.concurrent_requests = concurrent_requests
-        self.request_timeout = request_timeout
-        self.stats = stats
-        self.tracing = tracing or Tracing()
-        self.open: set[Inference] = set()  # between start and settlement; our own shutdown ends them
-
-    def inference(self, request: Request, origin: Origin, sink: Sink) -> Inference:
-        """A request, to be started by `start`: the sink may hear all of it before that returns."""
-        return Inference(self, request, origin, sink)
-
-    def refused(self, error: PenstockError, origin: Origin) -> None:
-        """A face has refused what never became a request; it is counted and recorded like any other."""
-        record = Record(
-            id=self.next_id(),
-            at=time.time_ns(),
-            outcome=_outcome(error),
-            worker=self.worker,
-            face=origin.face,
-            dialect=origin.dialect,
-            request_id=origin.request_id,
-            api_key=origin.api_key,
-            failure=_failure(error),
-            trace=origin.trace,
-        )
-        self.settle(record)
-
-    def settle(self, record: Record) -> None:
-        """What happens with each record, once."""
-        self.stats.settle(record)
-        self.journal(record)
+log = logging.getLogger("penstock.inference")
 
 
 class Inference:
-    """One request, from admission to settlement."""
+    """One request, from admission to settlement. Its sink may hear all of it before `start` returns."""
 
     __slots__ = (
         "_admitted",
@@ -186,7 +82,7 @@ class Inference:
         self._admitted = False
         self._deadline = service.request_timeout if origin.deadline is None else origin.deadline
         self._timer: asyncio.TimerHandle | None = None
-        self._choices: list[_Choice] = []
+        self._choices: list[Choice] = []
         self._open = 0
         self._started = self._settled = False
         self._sampling = request.sampling
@@ -263,7 +159,7 @@ class Inference:
         self._sent = self._service.clock()
         for prompt in prompts:
             for turn in range(request.n):
-                self._choices.append(_Choice(self, len(self._choices), turn == 0, sampling.stop))
+                self._choices.append(Choice(self, len(self._choices), turn == 0, sampling.stop))
                 self._open += 1
                 job = Job(
                     id=f"{self._id}-{len(self._choices) - 1}",
@@ -342,7 +238,7 @@ class Inference:
         if self._settled:
             return
         self._cancel_calls()
-        self._settle(_outcome(error), self._usage(), error)
+        self._settle(outcome_of(error), self._usage(), error)
         self._sink.on_error(error)
 
     def _cancel_calls(self) -> None:
@@ -399,7 +295,7 @@ class Inference:
             content=endpoint.content if endpoint is not None else "none",
             messages=request.messages,
             prompts=request.prompts,
-            choices=tuple([Choice("".join(choice.texts), choice.finish) for choice in self._choices]),
+            choices=tuple([Said("".join(choice.texts), choice.finish) for choice in self._choices]),
             n=request.n,
             stream=request.stream,
             sampling=self._sampling,
@@ -416,7 +312,7 @@ class Inference:
             cost=cost if self._sent else None,
             price=version.price.name if version is not None and version.price is not None and cost is not None else "",
             replica=self._service.engine.replica if self._sent else "",
-            failure=_failure(error) if error is not None else None,
+            failure=failure_of(error) if error is not None else None,
             trace=origin.trace,
         )
 
@@ -424,119 +320,8 @@ class Inference:
         return moment - self._received if moment else None
 
 
-class _Choice:
-    """One generation of a request: hears the engine, enforces stop strings, tells the inference."""
-
-    __slots__ = (
-        "_done",
-        "_inference",
-        "_result",
-        "_scanner",
-        "_uncovered",
-        "_withheld",
-        "call",
-        "finish",
-        "first_turn",
-        "index",
-        "texts",
-    )
-
-    def __init__(self, inference: Inference, index: int, first_turn: bool, stops: tuple[str, ...]) -> None:
-        self._inference = inference
-        self._scanner = StopScanner(stops) if stops else None
-        self._withheld: list[TokenLogprob] = []
-        self._uncovered = 0  # characters that were shown and whose log-probabilities were not yet
-        self._result: Result | None = None
-        self._done = False
-        self.index = index
-        self.first_turn = first_turn
-        self.call: Call | None = None
-        self.texts: list[str] = []  # what was sent, for the record
-        self.finish = ""
-
-    def on_chunk(self, chunk: Chunk) -> None:
-        try:
-            if self._scanner is None:
-                self._inference.chunk(self.index, chunk.text, chunk.logprobs)
-            else:
-                self._scan(self._scanner, chunk)
-        except Exception as cause:
-            self._inference.defect(cause)
-
-    def on_finish(self, result: Result) -> None:
-        self._result = result
-        try:
-            if self._scanner is not None:
-                held = self._scanner.finish()
-                if held or self._withheld:
-                    self._inference.chunk(self.index, held, tuple(self._withheld))
-            self._finish(result.finish)
-        except Exception as cause:
-            self._inference.defect(cause)
-
-    def on_error(self, error: PenstockError) -> None:
-        if not self._done:
-            self._done = True
-            try:
-                self._inference.failed(error)
-            except Exception as cause:
-                self._inference.defect(cause)
-
-    def _scan(self, scanner: StopScanner, chunk: Chunk) -> None:
-        text = scanner.push(chunk.text)
-        self._inference.chunk(self.index, text, self._logprobs_of(text, chunk.logprobs))
-        if scanner.stopped:
-            # The engine missed it, or is about to stop by itself; either way no more of its text is wanted.
-            self._withheld.clear()
-            if self.call is not None:
-                self.call.cancel()
-            self._finish("stop")
-
-    def _logprobs_of(self, shown: str, logprobs: tuple[TokenLogprob, ...]) -> tuple[TokenLogprob, ...]:
-        # A token's entry goes out with the last character of its text: it must not tell what is held back or cut.
-        self._uncovered += len(shown)
-        self._withheld += logprobs
-        count = 0
-        for entry in self._withheld:
-            if len(entry.token) > self._uncovered:
-                break
-            self._uncovered -= len(entry.token)
-            count += 1
-        released = tuple(self._withheld[:count])
-        del self._withheld[:count]
-        return released
-
-    def _finish(self, finish: Finish) -> None:
-        if not self._done:
-            self._done = True
-            self._inference.finished(self.index, finish)
-
-    def cancel(self) -> None:
-        if not self._done:
-            self._done = True
-            if self.call is not None:
-                self.call.cancel()
-
-    def counts(self) -> tuple[int | None, int | None]:
-        if self._result is not None:
-            return self._result.prompt_tokens, self._result.completion_tokens
-        return self.call.counts() if self.call is not None else (None, None)
-
-
 def _sampling_of_turn(sampling: Sampling, turn: int) -> Sampling:
     # n answers from one seed must differ, and be the same n answers next time.
     if turn == 0 or sampling.seed is None:
         return sampling
     return replace(sampling, seed=(sampling.seed + turn) % 2**64)
-
-
-def _outcome(error: PenstockError) -> Outcome:
-    if isinstance(error, Overloaded):
-        return "shed"
-    if isinstance(error, Cancelled):
-        return "cancelled"
-    return "refused" if error.status < 500 else "failed"
-
-
-def _failure(error: PenstockError) -> Failure:
-    return Failure(error.code or type(error).__name__, error.message, error.status, error.param)

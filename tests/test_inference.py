@@ -16,9 +16,10 @@ from gateway.core.answer import Chunk, Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import BadRequest, EngineError, EngineUnavailable, PenstockError
 from gateway.core.request import Guide, Message, Request, Sampling
 from gateway.engines.base import Job, Listener, Readiness, Result
+from gateway.inference import Inference
 from gateway.journal.record import Choice, Failure, Record, Trace, decode_record, encode_record
 from gateway.routing.version import Determinism, Endpoint, Price, SamplingDefaults, Version
-from gateway.serve import Inference, Origin, Service
+from gateway.service import Origin, Service
 from gateway.snapshot import take_snapshot
 from gateway.stats import Stats
 
@@ -204,7 +205,7 @@ class Desk:
         ear = Ear()
         headers: dict[str, str] = origin.pop("headers", {})
         known = Origin("req-1", headers.get, **origin)
-        inference = self.service.inference(request or ask(), known, ear)
+        inference = Inference(self.service, request or ask(), known, ear)
         inference.start()
         return ear, inference
 
