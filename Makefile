@@ -1,6 +1,6 @@
 # Thin: each target says what runs; scripts/ holds how environments are made. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env triton-env openai2-env serve test lint types check fix proto score build clean
+.PHONY: cost help env triton-env openai2-env serve test lint types check fix proto score build clean
 BIN := .venv/bin
 
 help:  ## list the targets
@@ -42,6 +42,9 @@ proto: env  ## generate the stubs beside the .proto files
 
 score: triton-env  ## held-out scores of the embedded assistant
 	@.venv-triton/bin/python model_repo/training/score.py $(ARGS)
+
+cost: env  ## write down what a request and a token cost, in instructions; the tests hold the path to it
+	@$(BIN)/python -m tests.cost
 
 build: env  ## build the wheel into dist/
 	@$(BIN)/hatchling build --target wheel
