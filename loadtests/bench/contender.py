@@ -1,13 +1,13 @@
 """What the bench needs of everything that it measures: how it is had, how it is started, what it costs.
 
-A contender is a gateway between the load client and one of two upstreams. It is started anew for each row, warmed
-up, measured from outside by way of its process tree, and stopped; it never learns that it is measured.
+A contender is a gateway between the load client and one of two upstreams. It is started once, warmed up before each
+row, measured from outside by way of its process tree, and stopped at the end; it never learns that it is measured.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,22 @@ class Running:
 
 
 class Contender(Protocol):
-    """One gateway under measurement. The attributes are constants of its class."""
+    """One gateway under measurement."""
 
-    name: str
-    """As in the table: 'penstock', 'vllm-router', 'litellm', 'nginx', 'direct'."""
-    speaks: Literal["triton", "openai"]
-    """Which of the two upstreams stands behind it."""
-    quick: bool
-    """Whether it is part of `--quick`."""
+    @property
+    def name(self) -> str:
+        """As in the table: 'penstock', 'vllm-router', 'litellm', 'nginx', 'direct'."""
+        ...
+
+    @property
+    def speaks(self) -> str:
+        """Which of the two upstreams stands behind it: 'triton' or 'openai'."""
+        ...
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is part of `--quick`."""
+        ...
 
     def obtain(self, say: Callable[[str], None]) -> str:
         """Installs what is missing; answers '' or, in a sentence, why it can't be had here. Never raises for that."""

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple, Self
 
 OURS = "penstock"
 DIRECT = "direct"
+"""The load client on the OpenAI mock: what the peers add to."""
+DIRECT_TRITON = "direct-triton"
+"""The load client on Triton's gRPC: what Penstock adds to."""
 BASELINE = "vllm-router"
 
 
@@ -24,8 +27,8 @@ class Figure:
     repetition: int
     work: int
     """Requests of a unary row, tokens of a streamed one."""
-    cpu_us: float
-    """User and system time of all its processes per unit of work, in microseconds."""
+    cpu_us: float | None = None
+    """User and system time of all its processes per unit of work, in microseconds; None of the upstreams."""
     p50_ms: float | None = None
     p99_ms: float | None = None
     """Of a whole request, first byte sent to last byte received."""
@@ -35,12 +38,16 @@ class Figure:
     """The longest wait between two tokens of any stream."""
     peak_mib: float | None = None
     """Sum over its processes of each one's peak resident memory."""
+    worker_mib: float | None = None
+    """Peak resident memory of its largest process."""
     growth_mib: float | None = None
-    """Resident memory gained between the warm-up and the end."""
+    """Resident memory gained by 100,000 requests after the warm-up."""
     errors: int = 0
     """Requests without a whole answer: refused, cut off, timed out."""
     wrong: int = 0
     """Whole answers that are not what the upstream sent."""
+    samples: list[str] = field(default_factory=list)
+    """The first errors and wrong answers, in words."""
 
 
 class Spread(NamedTuple):
@@ -89,25 +96,38 @@ class Report:
         """
         return dict(self._ratios())
 
+    def added(self, row: str, contender: str, measure: str) -> float | None:
+        """What the contender adds to its upstream alone, in `measure`'s unit; None: not measured."""
+        bare = self.medians(row, DIRECT_TRITON if contender == OURS else DIRECT, measure)
+        whole = self.medians(row, contender, measure)
+        return round(whole.median - bare.median, 4) if whole and bare else None
+
+    def peers(self) -> list[str]:
+        """The contenders beside ours; the upstreams alone are none."""
+        return [name for name in self.contenders() if name not in (OURS, DIRECT, DIRECT_TRITON)]
+
+    def peak(self, contender: str, measure: str = "peak_mib") -> float | None:
+        """The highest median over its rows."""
+        return max(
+            [spread.median for row in self.rows() if (spread := self.medians(row, contender, measure))], default=None
+        )
+
     def _ratios(self) -> Iterator[tuple[str, float]]:
         for row in self.rows():
             ours = self.medians(row, OURS)
-            for peer in self.contenders():
+            for peer in self.peers():
                 theirs = self.medians(row, peer)
-                if peer not in (OURS, DIRECT) and ours and theirs and theirs.median:
-                    yield f"{row}_vs_{peer.replace('-', '_')}", round(ours.median / theirs.median, 4)
+                if ours and theirs and theirs.median:
+                    yield f"{row}_vs_{_word(peer)}", round(ours.median / theirs.median, 4)
         for name, row, measure in ADDED:
-            ours, bare = self.medians(row, OURS, measure), self.medians(row, DIRECT, measure)
-            if ours and bare:
-                yield name, round(ours.median - bare.median, 4)
-        for peer in self.contenders():
-            mine, its = self._peak(OURS), self._peak(peer)
-            if peer not in (OURS, DIRECT) and mine and its:
-                yield f"peak_memory_vs_{peer.replace('-', '_')}", round(mine / its, 4)
-
-    def _peak(self, contender: str) -> float | None:
-        peaks = [spread.median for row in self.rows() if (spread := self.medians(row, contender, "peak_mib"))]
-        return max(peaks, default=None)
+            added = self.added(row, OURS, measure)
+            if added is not None:
+                yield name, added
+        for name, measure in (("peak_memory", "peak_mib"), ("worker_memory", "worker_mib")):
+            for peer in self.peers():
+                mine, its = self.peak(OURS, measure), self.peak(peer, measure)
+                if mine and its:
+                    yield f"{name}_vs_{_word(peer)}", round(mine / its, 4)
 
     def write(self, path: Path) -> None:
         """All of it as JSON, ratios first."""
@@ -121,10 +141,14 @@ class Report:
         return cls(content["facts"], [Figure(**figure) for figure in content["figures"]], content["skipped"])
 
 
+def _word(contender: str) -> str:
+    return contender.replace("-", "_")
+
+
 ADDED = (
     ("added_p50_ms", "unary_c1", "p50_ms"),
     ("added_p99_ms", "unary_c1", "p99_ms"),
-    ("added_ttft_ms", "stream_step_c64", "ttft_ms"),
+    ("added_ttft_ms", "stream_c1", "ttft_ms"),
     ("added_worst_gap_ms", "stream_step_c64", "worst_gap_ms"),
 )
 """Ratio's name, row and measure of what Penstock adds over the upstream itself."""
