@@ -1,6 +1,6 @@
 # Thin: each target says what runs; scripts/ holds how environments are made. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: cost help env triton-env openai2-env serve test lint types check fix proto score build clean
+.PHONY: cost help env triton-env openai2-env load-env serve test lint types check fix proto score loadtest build clean
 BIN := .venv/bin
 
 help:  ## list the targets
@@ -15,12 +15,15 @@ triton-env:  ## make .venv-triton: the embedded Triton and what its models impor
 openai2-env:  ## make .venv-openai2: the older major of openai-python, for its test
 	@scripts/environment openai2
 
+load-env:  ## make .venv-load: Locust, for the load tests
+	@scripts/environment load
+
 serve:  ## start Triton and the gateway; pass flags with ARGS="--http 127.0.0.1:9000"
 	@scripts/environment runtime
 	@scripts/environment triton
 	@exec $(BIN)/penstock serve $(ARGS)
 
-test: check triton-env openai2-env  ## everything: linters, types, floors, then the tests against a real Triton; ARGS goes to pytest
+test: check triton-env openai2-env load-env  ## everything: linters, types, floors, then the tests against a real Triton; ARGS goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: env  ## ruff: rules and format
@@ -46,9 +49,14 @@ score: triton-env  ## held-out scores of the embedded assistant
 cost: env  ## write down what a request and a token cost, in instructions; the tests hold the path to it
 	@$(BIN)/python -m tests.cost
 
+loadtest: load-env  ## load on a running gateway; ARGS="--users 20 --run-time 30s", RAMP=1 for steps, UI=1 for the web UI
+	@exec .venv-load/bin/locust -f loadtests/$(if $(UI)$(RAMP),ramp,locustfile).py \
+		$(if $(UI),--class-picker --web-host 127.0.0.1,--headless --only-summary) \
+		$(if $(UI)$(RAMP),,--users 12 --spawn-rate 12 --run-time 15s) $(ARGS)
+
 build: env  ## build the wheel into dist/
 	@$(BIN)/hatchling build --target wheel
 
 clean:  ## remove environments, caches and built files; .penstock/ (state) stays
-	rm -rf .venv .venv-triton .venv-openai2 .venv*.lock .venv*.log dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-openai2 .venv-load .venv*.lock .venv*.log dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find gateway kernels model_repo tests -name __pycache__ -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
+NAMES = ["dev.txt", "load.txt", "numpy-build.txt", "openai2.txt", "runtime.txt", "triton.txt"]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 # An index or a file of it is known by its path or by pip's option for it, whatever its host.
 INDEX = re.compile(
@@ -30,7 +31,7 @@ def read(lock: Path) -> dict[str, list[tuple[Requirement, list[str]]]]:
 
 
 def test_the_locks_are_there() -> None:
-    assert [lock.name for lock in LOCKS] == ["dev.txt", "numpy-build.txt", "openai2.txt", "runtime.txt", "triton.txt"]
+    assert [lock.name for lock in LOCKS] == NAMES
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
