@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.answer import Chunk, Finish, TokenLogprob
+from gateway.core.answer import Finish, TokenLogprob
 from gateway.core.errors import PenstockError
 from gateway.core.stop import StopScanner
 from gateway.engines.base import Call, Result
@@ -43,12 +43,12 @@ class Choice:
         self.texts: list[str] = []
         self.finish = ""
 
-    def on_chunk(self, chunk: Chunk) -> None:
+    def on_chunk(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         try:
             if self._scanner is None:
-                self._inference.chunk(self.index, chunk.text, chunk.logprobs)
+                self._inference.chunk(self, text, logprobs)
             else:
-                self._scan(self._scanner, chunk)
+                self._scan(self._scanner, text, logprobs)
         except Exception as cause:
             self._inference.defect(cause)
 
@@ -58,7 +58,7 @@ class Choice:
             if self._scanner is not None:
                 held = self._scanner.finish()
                 if held or self._withheld:
-                    self._inference.chunk(self.index, held, tuple(self._withheld))
+                    self._inference.chunk(self, held, tuple(self._withheld))
             self._finish(result.finish)
         except Exception as cause:
             self._inference.defect(cause)
@@ -71,9 +71,9 @@ class Choice:
             except Exception as cause:
                 self._inference.defect(cause)
 
-    def _scan(self, scanner: StopScanner, chunk: Chunk) -> None:
-        text = scanner.push(chunk.text)
-        self._inference.chunk(self.index, text, self._logprobs_of(text, chunk.logprobs))
+    def _scan(self, scanner: StopScanner, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+        text = scanner.push(text)
+        self._inference.chunk(self, text, self._logprobs_of(text, logprobs))
         if scanner.stopped:
             # The engine missed it, or is about to stop by itself; either way no more of its text is wanted.
             self._withheld.clear()

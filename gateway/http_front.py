@@ -48,6 +48,7 @@ class HttpFront:
         self.service = service
         self.limits = limits
         self.connections: set[FrontProtocol] = set()
+        self._unflushed: list[HotCycle] = []
 
     def protocol(
         self,
@@ -58,6 +59,17 @@ class HttpFront:
     ) -> FrontProtocol:
         """uvicorn's protocol factory."""
         return FrontProtocol(self, config, server_state, app_state, _loop)
+
+    def flush_soon(self, cycle: HotCycle) -> None:
+        """Write what the cycle holds at the end of this turn of the loop, with all others that hold something."""
+        if not self._unflushed:
+            self.service.loop.call_soon(self._flush)
+        self._unflushed.append(cycle)
+
+    def _flush(self) -> None:
+        cycles, self._unflushed = self._unflushed, []
+        for cycle in cycles:
+            cycle.flush()
 
     def sweep(self, now: float) -> None:
         """Act on connections whose time is up. `now` is the loop's time in seconds."""
@@ -81,10 +93,12 @@ class FrontProtocol(HttpToolsProtocol):
         self.expires: float | None = None
         self.hot: deque[HotCycle] = deque()
         self._header_bytes = 0
+        self._most_header_bytes = front.limits.header_bytes
         self._incoming = 0  # size of the piece that is being parsed
         self._unread = 0  # bytes since the headers began that the parser may still hold to itself
         self._reading_headers = True
         self._upgrading = False
+        self._idle = False  # `expires` is when an idle connection ends
         self._receiving: Any = None  # the cycle whose body is not complete
         self._unanswered = 0
         self._refused = False
@@ -110,8 +124,8 @@ class FrontProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return  # lingering: read and drop
-        self._unset_keepalive_if_required()
-        if self.expires is None and self._reading_headers:
+        if self._idle or (self.expires is None and self._reading_headers):
+            self._idle = False
             self.expires = self.loop.time() + self.front.limits.header_timeout_s
         try:
             self._feed(data)
@@ -194,7 +208,6 @@ class FrontProtocol(HttpToolsProtocol):
         if error is None or self._unanswered or self.transport.is_closing():
             return
         self._refusal = None
-        self._unset_keepalive_if_required()
         body = error_body(error)
         asked = next((value.decode("latin-1") for name, value in self.headers or () if name == b"x-request-id"), None)
         request_id = make_request_id(self.front.service.next_id, asked)
@@ -210,23 +223,28 @@ class FrontProtocol(HttpToolsProtocol):
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._header_bytes = 0
         self._unread = -self._incoming
         self._reading_headers = True
 
     def on_url(self, url: bytes) -> None:
-        self._count_header_bytes(len(url))
-        super().on_url(url)
+        self.url += url
+        self._header_bytes += len(url)
+        if self._header_bytes > self._most_header_bytes:
+            raise self._headers_too_large()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_header_bytes(len(name) + len(value) + 4)
-        super().on_header(name, value)
-
-    def _count_header_bytes(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self.front.limits.header_bytes:
+        # Not by super(): ten headers a request made it the dearest of all calls.
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes > self._most_header_bytes:
             raise self._headers_too_large()
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def _headers_too_large(self) -> HeadersTooLarge:
         limit = self.front.limits.header_bytes
@@ -237,16 +255,15 @@ class FrontProtocol(HttpToolsProtocol):
             self._check_target()  # of CONNECT, which asks for nothing that could be answered plainly
             self._upgrading = True
             return
-        self._reading_headers = False
+        self._reading_headers = self._idle = False
         self.expires = None
-        self._unset_keepalive_if_required()  # an answer that was complete at once may have set it
         path = self.url.partition(b"?")[0]
         dialect = BY_PATH.get(path)
         if dialect is None:
             # The same target, written another way: absolute, or with needless escapes.
             dialect = BY_PATH.get(unquote_to_bytes(self._check_target()))
         if dialect is None or self.parser.get_method() != b"POST":
-            super().on_headers_complete()
+            self._hand_over()
             self._receiving = self.cycle
             self._unanswered += 1
             return
@@ -266,6 +283,14 @@ class FrontProtocol(HttpToolsProtocol):
         else:
             cycle.may_start = True
             self._continue(cycle)
+
+    def _hand_over(self) -> None:
+        # To uvicorn, with the scope that its own on_message_begin makes; hot requests have none.
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the list that the scope holds
+        super().on_headers_complete()
 
     def _continue(self, cycle: HotCycle) -> None:
         if cycle.waiting_for_100_continue and not cycle.body_complete:
@@ -338,6 +363,16 @@ class FrontProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
+        # As uvicorn's, but that the time of an idle connection is kept by the sweep, too.
         self._unanswered -= 1
-        super().on_response_complete()
-        self._say_refusal()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self.expires is None:
+            self._idle = True
+            self.expires = self.loop.time() + self.front.limits.idle_timeout_s
+        if self._refusal is not None:
+            self._say_refusal()

@@ -108,7 +108,7 @@ class HotCycle:
         self._protocol = protocol
         self._dialect = dialect
         self._headers = headers
-        self._lookup: dict[str, str] | None = None
+        self._lookup: dict[bytes, bytes] | None = None
         self._chunked = chunked
         self._body: list[bytes] = []
         self._size = 0
@@ -129,8 +129,9 @@ class HotCycle:
     def header(self, name: str) -> str | None:
         """The value of a header by its lower-case name; the last one where there are several."""
         if self._lookup is None:
-            self._lookup = {key.decode("latin-1"): value.decode("latin-1") for key, value in self._headers}
-        return self._lookup.get(name)
+            self._lookup = dict(self._headers)
+        value = self._lookup.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     def add_body(self, data: bytes) -> int:
         """Take a piece of the body; the size so far in bytes."""
@@ -212,8 +213,12 @@ class HotCycle:
             self._pending.append(self._common_headers(head))
 
     def on_chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
-        if self._written and self._encoder is not None:
-            self._send(self._encoder.chunk(choice, text, logprobs))
+        encoder = self._encoder
+        if self._written and encoder is not None:
+            pending = self._pending
+            if not pending:
+                self._protocol.front.flush_soon(self)
+            pending.append(encoder.chunk(choice, text, logprobs))
             return
         part = self._parts[choice]
         part.text += text
@@ -279,14 +284,16 @@ class HotCycle:
 
     def _send(self, data: bytes) -> None:
         if not self._pending:
-            self._protocol.loop.call_soon(self._flush)
+            self._protocol.front.flush_soon(self)
         self._pending.append(data)
 
-    def _flush(self) -> None:
-        if not self._pending or self.disconnected:
+    def flush(self) -> None:
+        """Write what is held."""
+        pending = self._pending
+        if not pending or self.disconnected:
             return
-        data = b"".join(self._pending)
-        self._pending.clear()
+        data = pending[0] if len(pending) == 1 else b"".join(pending)
+        pending.clear()
         transport = self._protocol.transport
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         if transport.get_write_buffer_size() > self._protocol.front.limits.client_buffer_bytes:

@@ -180,19 +180,22 @@ class Inference:
             self._started = True
             self._sink.on_start(self._head)
 
-    def chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+    def chunk(self, choice: Choice, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         """Text of a choice that may be shown."""
-        self._begin()
+        if not self._started:
+            self._begin()
         if text or logprobs:
             now = self._service.clock()
-            if not self._chunks:
+            if self._chunks:
+                gap = now - self._last_text
+                if gap > self._worst_gap:
+                    self._worst_gap = gap
+            else:
                 self._first_text = now
-            elif now - self._last_text > self._worst_gap:
-                self._worst_gap = now - self._last_text
             self._last_text = now
             self._chunks += 1
-            self._choices[choice].texts.append(text)
-            self._sink.on_chunk(choice, text, logprobs)
+            choice.texts.append(text)
+            self._sink.on_chunk(choice.index, text, logprobs)
 
     def finished(self, choice: int, finish: Finish) -> None:
         """A choice is complete."""

@@ -28,26 +28,33 @@ _REFUSALS = (TemplateError, TypeError, ValueError, LookupError, ArithmeticError,
 class PromptTemplate:
     """A compiled chat template. Errors: `jinja2.TemplateSyntaxError` from the constructor."""
 
-    __slots__ = ("_template", "_variables")
+    __slots__ = ("_constants", "_template")
 
     def __init__(self, source: str, variables: Mapping[str, str] | None = None) -> None:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
-        self._template = environment.from_string(source)
-        self._variables = dict(variables or {})
+        self._template = template = environment.from_string(source)
+        template.globals = dict(template.globals)  # a chain of mappings otherwise, walked anew for each prompt
+        self._constants = {
+            **template.globals,
+            **(variables or {}),
+            "add_generation_prompt": True,
+            "tools": None,
+            "documents": None,
+        }
 
     def render(self, messages: Sequence[Message], now: datetime) -> str:
         """The prompt, ending where the assistant is to speak. Errors: BadRequest when the template refuses."""
         try:
-            return self._template.render(
-                self._variables,
-                messages=[_as_dict(message) for message in messages],
-                add_generation_prompt=True,
-                tools=None,
-                documents=None,
-                strftime_now=now.strftime,
-            )
+            # What Template.render does, with a context of our own making.
+            variables = {
+                **self._constants,
+                "messages": [_as_dict(message) for message in messages],
+                "strftime_now": now.strftime,
+            }
+            context = self._template.new_context(variables, shared=True)
+            return "".join(self._template.root_render_func(context))
         except _REFUSALS as error:
             raise BadRequest(
                 f"The model's prompt template refuses these messages: {error}", param="messages"

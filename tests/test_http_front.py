@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway.core.answer import Chunk
 from gateway.core.errors import EngineError, EngineUnavailable
 from gateway.engines.base import Result
-from gateway.engines.scripted import HOLD
+from gateway.engines.scripted import HOLD, Chunk
 from gateway.http_front import LINGER_S
 from gateway.http_reply import HotCycle
 from tests.inprocess import Answered, Gateway, Wire, endpoint
@@ -447,10 +446,30 @@ def test_the_sweep_leaves_those_alone_who_owe_nothing(gateway: Gateway, wire: Wi
     with gateway.connect() as other:
         other.send(post(prompt="wait", stream=True))
         held = gateway.held()
-        gateway.sweep(1000)
+        gateway.sweep(gateway.limits.idle_timeout_s - 1)
         gateway.release(held)
         assert streamed(other.read_answer().body) == "onetwo"
     wire.send(get("/health"))
+    assert wire.read_answer().status == 200
+
+
+@pytest.mark.parametrize("request_", [get("/health"), post()], ids=["cold", "hot"])
+def test_an_idle_connection_is_closed_by_the_sweep(gateway: Gateway, wire: Wire, request_: bytes) -> None:
+    wire.send(request_)
+    assert wire.read_answer().status == 200
+    gateway.sweep(gateway.limits.idle_timeout_s + 1)
+    assert wire.at_end()
+
+
+def test_a_request_after_an_idle_time_has_its_full_time(gateway: Gateway, wire: Wire) -> None:
+    wire.send(get("/health"))
+    wire.read_answer()
+    request = post()
+    wire.send(request[:20])
+    (connection,) = gateway.front.connections
+    gateway.until(lambda: not connection._idle)
+    gateway.sweep(gateway.limits.header_timeout_s - 1)
+    wire.send(request[20:])
     assert wire.read_answer().status == 200
 
 
@@ -714,7 +733,7 @@ def test_the_seam_is_the_minor_version_that_was_read() -> None:
     [
         *("connection_made", "connection_lost", "data_received", "eof_received", "on_message_begin", "on_url"),
         *("on_header", "on_headers_complete", "on_body", "on_message_complete", "on_response_complete"),
-        *("_start_asgi_task", "_unset_keepalive_if_required", "shutdown", "timeout_keep_alive_handler"),
+        *("_start_asgi_task", "shutdown"),
     ],
 )
 def test_the_seam_has_its_methods(name: str) -> None:
@@ -736,7 +755,7 @@ def test_the_seam_has_its_attributes(gateway: Gateway, wire: Wire) -> None:
     for name in ("parser", "transport", "flow", "loop", "app", "cycle", "pipeline", "headers", "url"):
         assert hasattr(connection, name), name
     assert connection.flow.read_paused is False
-    assert connection.timeout_keep_alive_task is not None  # armed by the answer that is complete
+    assert connection.timeout_keep_alive_task is None  # our sweep keeps that time
     cycle = connection.cycle
     assert type(cycle) is RequestResponseCycle
     assert (cycle.response_complete, cycle.response_started, cycle.disconnected) == (True, True, False)

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.core.answer import Chunk, Finish, Head, TokenLogprob, Usage
+from gateway.core.answer import Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import BadRequest, EngineError, EngineUnavailable, PenstockError
 from gateway.core.request import Guide, Message, Request, Sampling
 from gateway.engines.base import Job, Listener, Readiness, Result
@@ -83,7 +83,7 @@ class HandCall:
     def chunk(self, text: str, *logprobs: TokenLogprob) -> None:
         if not self.over:
             self.pieces += 1
-            self.listener.on_chunk(Chunk(text, logprobs))
+            self.listener.on_chunk(text, logprobs)
 
     def finish(self, finish: Finish = "stop", counted: bool = True) -> None:
         if not self.over:

@@ -1,4 +1,4 @@
-"""The canonical answer: chunks, then one finish per choice, then one usage."""
+"""The canonical answer: chunks of text, then one finish per choice, then one usage."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ class TokenLogprob(Struct, frozen=True, gc=False):
 
     token: str
     logprob: float
-
-
-class Chunk(Struct, frozen=True, gc=False):
-    """A piece of text of one choice. It may carry several tokens, or none yet (`text` may be empty)."""
-
-    text: str
-    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Usage(Struct, frozen=True, gc=False):

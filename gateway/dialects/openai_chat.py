@@ -154,20 +154,25 @@ def _logprobs(entries: tuple[TokenLogprob, ...]) -> dict[str, Any]:
 class ChatEncoder(AnswerEncoder):
     """Bytes of one chat answer."""
 
+    ID, CHUNK, WHOLE = "chatcmpl", "chat.completion.chunk", "chat.completion"
+    CONTENT, TEXT = b'"delta":', (b'{"content":', b"}")
+
     __slots__ = ()
 
     def __init__(self, request: Request, head: Head) -> None:
-        super().__init__(
-            request, head, prefix="chatcmpl", kind="chat.completion.chunk", choices=request.n, opening=b'"delta":'
-        )
+        super().__init__(request, head, request.n)
 
     def start(self) -> bytes:
+        super().start()
         role = b'{"role":"assistant","content":"","refusal":null}'
-        return b"".join([self._event(choice, role, b"null", b"null") for choice in range(len(self._prefix))])
+        return b"".join([self._event(choice, role, b"null", b"null") for choice in range(self._choices)])
 
     def chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
-        detail = orjson.dumps(_logprobs(logprobs)) if logprobs else b"null"
-        return self._event(choice, b'{"content":%b}' % orjson.dumps(text), detail, b"null")
+        if logprobs:
+            return self._event(
+                choice, b'{"content":%b}' % orjson.dumps(text), orjson.dumps(_logprobs(logprobs)), b"null"
+            )
+        return b"".join((self._text_heads[choice], orjson.dumps(text), self._text_tail))
 
     def finish(self, choice: int, finish: Finish) -> bytes:
         return self._event(choice, b"{}", b"null", b'"%b"' % finish.encode())
@@ -182,4 +187,4 @@ class ChatEncoder(AnswerEncoder):
             }
             for index, choice in enumerate(choices)
         ]
-        return self._whole("chat.completion", answers, usage)
+        return self._whole(answers, usage)

@@ -103,20 +103,22 @@ def _logprobs(entries: tuple[TokenLogprob, ...], offset: int) -> dict[str, Any]:
 class CompletionEncoder(AnswerEncoder):
     """Bytes of one completions answer. Offsets count the characters of each choice's text so far."""
 
+    ID, CHUNK, WHOLE = "cmpl", "text_completion", "text_completion"
+    CONTENT, TEXT = b'"text":', (b"", b"")
+
     __slots__ = ("_offsets",)
 
     def __init__(self, request: Request, head: Head) -> None:
         choices = len(request.prompts) * request.n
-        super().__init__(request, head, prefix="cmpl", kind="text_completion", choices=choices, opening=b'"text":')
+        super().__init__(request, head, choices)
         self._offsets = [0] * choices
 
-    def start(self) -> bytes:
-        return b""
-
     def chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
-        detail = orjson.dumps(_logprobs(logprobs, self._offsets[choice])) if logprobs else b"null"
-        self._offsets[choice] += len(text)
-        return self._event(choice, orjson.dumps(text), detail, b"null")
+        offset = self._offsets[choice]
+        self._offsets[choice] = offset + len(text)
+        if logprobs:
+            return self._event(choice, orjson.dumps(text), orjson.dumps(_logprobs(logprobs, offset)), b"null")
+        return b"".join((self._text_heads[choice], orjson.dumps(text), self._text_tail))
 
     def finish(self, choice: int, finish: Finish) -> bytes:
         return self._event(choice, b'""', b"null", b'"%b"' % finish.encode())
@@ -131,4 +133,4 @@ class CompletionEncoder(AnswerEncoder):
             }
             for index, choice in enumerate(choices)
         ]
-        return self._whole("text_completion", answers, usage)
+        return self._whole(answers, usage)

@@ -5,7 +5,7 @@ All four keys of an error are always there: clients read them without asking.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -36,25 +36,47 @@ def usage_of(usage: Usage) -> dict[str, int] | None:
 class AnswerEncoder:
     """The frame of one answer; a dialect adds what its choices look like.
 
-    Events are cut from byte templates made once per answer: a token costs one `orjson.dumps` and one join.
+    Events are cut from byte templates that `start` makes: a token costs one `orjson.dumps` and one join.
     """
 
-    __slots__ = ("_common", "_include_usage", "_no_usage", "_prefix")
+    ID: ClassVar[str]
+    """What ids begin with."""
+    CHUNK: ClassVar[str]
+    """The object of an event."""
+    WHOLE: ClassVar[str]
+    """The object of an answer in one piece."""
+    CONTENT: ClassVar[bytes]
+    """The key of what a choice says."""
+    TEXT: ClassVar[tuple[bytes, bytes]]
+    """What stands around a text there."""
 
-    def __init__(self, request: Request, head: Head, *, prefix: str, kind: str, choices: int, opening: bytes) -> None:
-        """`prefix` begins the id, `kind` is the object of a chunk, `opening` what follows a choice's index."""
+    __slots__ = ("_choices", "_common", "_fields", "_heads", "_include_usage", "_no_usage", "_text_heads", "_text_tail")
+
+    def __init__(self, request: Request, head: Head, choices: int) -> None:
+        self._choices = choices
         self._include_usage = request.include_usage
         self._no_usage = b',"usage":null' if request.include_usage else b""
-        self._common = orjson.dumps(
-            {
-                "id": f"{prefix}-{head.id}",
-                "object": kind,
-                "created": head.created,
-                "model": request.model,
-                "system_fingerprint": head.fingerprint,
-            }
-        )[:-1]
-        self._prefix = [b'data: %b,"choices":[{"index":%d,%b' % (self._common, i, opening) for i in range(choices)]
+        self._fields = {
+            "id": f"{self.ID}-{head.id}",
+            "object": self.CHUNK,
+            "created": head.created,
+            "model": request.model,
+            "system_fingerprint": head.fingerprint,
+        }
+        self._common = self._text_tail = b""
+        self._heads: list[bytes] = []
+        self._text_heads: list[bytes] = []
+
+    def start(self) -> bytes:
+        """The first bytes of a stream; the others follow it."""
+        self._common = common = orjson.dumps(self._fields)[:-1]
+        before, after = self.TEXT
+        for choice in range(self._choices):
+            head = b'data: %b,"choices":[{"index":%d,%b' % (common, choice, self.CONTENT)
+            self._heads.append(head)
+            self._text_heads.append(head + before)
+        self._text_tail = after + self._tail(b"null", b"null")
+        return b""
 
     def end(self, usage: Usage) -> bytes:
         """The last bytes of a stream that is complete."""
@@ -67,10 +89,11 @@ class AnswerEncoder:
         """The last bytes of a stream that breaks off; no [DONE] follows them."""
         return b"data: " + error_body(error) + b"\n\n"
 
-    def _event(self, choice: int, content: bytes, logprobs: bytes, finish: bytes) -> bytes:
-        tail = b',"logprobs":%b,"finish_reason":%b}]%b}\n\n' % (logprobs, finish, self._no_usage)
-        return b"".join((self._prefix[choice], content, tail))
+    def _tail(self, logprobs: bytes, finish: bytes) -> bytes:
+        return b',"logprobs":%b,"finish_reason":%b}]%b}\n\n' % (logprobs, finish, self._no_usage)
 
-    def _whole(self, kind: str, choices: list[dict[str, Any]], usage: Usage) -> bytes:
-        head = orjson.loads(self._common + b"}")
-        return orjson.dumps(head | {"object": kind, "choices": choices, "usage": usage_of(usage)})
+    def _event(self, choice: int, content: bytes, logprobs: bytes, finish: bytes) -> bytes:
+        return b"".join((self._heads[choice], content, self._tail(logprobs, finish)))
+
+    def _whole(self, choices: list[dict[str, Any]], usage: Usage) -> bytes:
+        return orjson.dumps({**self._fields, "object": self.WHOLE, "choices": choices, "usage": usage_of(usage)})

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.core.answer import Chunk, Finish
+from gateway.core.answer import Finish, TokenLogprob
 from gateway.core.errors import PenstockError
 from gateway.core.request import Guide, Sampling
 from gateway.routing.version import Version
@@ -55,7 +55,8 @@ class Result(Struct, frozen=True, gc=False):
 class Listener(Protocol):
     """The ears of one job; called from the event loop, never from inside `Engine.call`."""
 
-    def on_chunk(self, chunk: Chunk) -> None: ...
+    def on_chunk(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+        """A piece of text. It may carry several tokens, or none yet: one of the two may be empty."""
 
     def on_finish(self, result: Result) -> None: ...
 

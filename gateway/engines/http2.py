@@ -44,6 +44,7 @@ _REFILL_AT = CONNECTION_WINDOW // 2
 _MAX_CONTINUATIONS = 32
 _MAX_PINGS = 16
 _HEAD = struct.Struct(">HBHL").unpack_from  # length (2+1 octets), type and flags, stream id
+_MESSAGE = struct.Struct(">HBHLBL").unpack_from  # the same, then of a gRPC message: compressed flag, length
 _HEADERS_WHOLE = wire.HEADERS << 8 | wire.END_HEADERS | wire.END_STREAM
 _NO_HTTP2 = "no HTTP/2 here: the first frame is not SETTINGS"
 _SETTINGS = {
@@ -74,31 +75,22 @@ class Connection:
         self._continuations = 0
         self._pings: dict[bytes, None] = {}
         self._pinged = 0
-        self._greeted = False
-        self._draining = False
-        self._closed = False
         self._error = ""
+        # For others to read: properties would cost the link more than the reading is worth.
+        self.greeted = False
+        """The peer's SETTINGS have come: it does speak HTTP/2."""
+        self.draining = False
+        """Calls in flight go on, but none can be opened: the peer sent GOAWAY, or stream ids are used up."""
+        self.closed = False
+        self.to_send = self._sender.out
+        """The frames that are queued: empty where `data_to_send` would return nothing."""
 
     def __repr__(self) -> str:
-        opening = "open" if self._greeted else "new"
-        state = "closed" if self._closed else "draining" if self._draining else opening
+        opening = "open" if self.greeted else "new"
+        state = "closed" if self.closed else "draining" if self.draining else opening
         return f"<Connection {state} in_flight={self.in_flight} unsent={self.unsent} {self._error!r}>"
 
     # ------------------------------------------------------------------ what a caller may see
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    @property
-    def draining(self) -> bool:
-        """Calls in flight go on, but none can be opened: the peer sent GOAWAY, or stream ids are used up."""
-        return self._draining
-
-    @property
-    def greeted(self) -> bool:
-        """The peer's SETTINGS have come: it does speak HTTP/2."""
-        return self._greeted
 
     @property
     def in_flight(self) -> int:
@@ -112,12 +104,12 @@ class Connection:
     def available(self) -> bool:
         """`open` would not raise ConnectionUnusable."""
         calls = self._calls
-        return len(calls.streams) < calls.limit and not self._closed and not self._draining
+        return len(calls.streams) < calls.limit and not self.closed and not self.draining
 
     @property
     def saturated(self) -> bool:
         """Not available for one reason only: the peer's MAX_CONCURRENT_STREAMS."""
-        return self._calls.full and not (self._closed or self._draining)
+        return self._calls.full and not (self.closed or self.draining)
 
     @property
     def pings(self) -> int:
@@ -128,11 +120,6 @@ class Connection:
     def unsent(self) -> int:
         """Octets that calls gave and `data_to_send` has not yet taken."""
         return self._sender.unsent
-
-    @property
-    def wants_write(self) -> bool:
-        """`data_to_send` would return something."""
-        return not self._sender.idle
 
     @property
     def error(self) -> str:
@@ -167,7 +154,7 @@ class Connection:
             block += extra_fields(timeout, metadata)
         stream_id = self._calls.begin(block, message, receiver)
         if stream_id >= LARGEST:
-            self._draining, self._error = True, "out of stream ids"
+            self.draining, self._error = True, "out of stream ids"
         return stream_id
 
     def cancel(self, stream_id: int) -> None:
@@ -183,7 +170,7 @@ class Connection:
 
     def ping(self) -> None:
         """Queues a PING. At most 16 wait for their answers; more are not sent."""
-        if len(self._pings) < _MAX_PINGS and not self._closed:
+        if len(self._pings) < _MAX_PINGS and not self.closed:
             self._pinged += 1
             payload = self._pinged.to_bytes(8, "big")
             self._pings[payload] = None
@@ -200,7 +187,7 @@ class Connection:
 
     def close(self, status: int, detail: str) -> None:
         """Leaves in good order: RST_STREAM for each call, then GOAWAY; the receivers hear `status`."""
-        if self._closed:
+        if self.closed:
             return
         for stream_id in self._calls.streams:
             self._sender.put(wire.rst_stream(stream_id, wire.CANCEL))
@@ -211,15 +198,37 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Takes what the transport read, of any length, and calls the receivers."""
-        if self.closed:
+        over = self.closed
+        if over:
             return
         buf = self._rest + data if self._rest else data
         position, length = 0, len(buf)
-        find, number, longest = self._calls.streams.get, int.from_bytes, self._short_frame
+        find, longest = self._calls.streams.get, self._short_frame
         received = 0
-        plain = self._greeted and self._block is None
+        plain = self.greeted and self._block is None
         try:
-            while length - position >= 9:
+            while True:
+                while plain and length - position >= 14:
+                    # The short way: DATA without flags, nearly always one whole message.
+                    high, low, kind, stream_id, packed, octets = _MESSAGE(buf, position)
+                    size = high << 8 | low
+                    start, end = position + 14, position + 9 + size
+                    if kind or packed or size != octets + 5 or size > longest or end > length:
+                        break
+                    stream = find(stream_id)
+                    if stream is None or (deliver := stream.deliver) is None:
+                        break
+                    position = end
+                    received += size
+                    stream.credit -= size
+                    if stream.credit < 0:
+                        self._sender.put(wire.window_update(stream_id, stream.refill()))
+                    try:
+                        deliver(buf[start:end])
+                    except Exception as error:
+                        self._calls.receiver_failed(stream, error)
+                if length - position < 9:
+                    break
                 high, low, kind, stream_id = _HEAD(buf, position)
                 size = high << 8 | low
                 start = position + 9
@@ -229,27 +238,12 @@ class Connection:
                 if end > length:
                     break
                 position = end
-                if kind == 0 and plain:  # DATA, no flags: nearly always one whole message
-                    stream = find(stream_id)
-                    if stream is not None:
-                        deliver = stream.deliver
-                        prefix = number(buf[start : start + 5], "big")  # 0 for uncompressed, then the length
-                        if prefix == size - 5 and deliver is not None and size <= longest:
-                            received += size
-                            stream.credit -= size
-                            if stream.credit < 0:
-                                self._sender.put(wire.window_update(stream_id, stream.refill()))
-                            try:
-                                deliver(buf[start + 5 : end])
-                            except Exception as error:
-                                self._calls.receiver_failed(stream, error)
-                            continue
                 if kind | wire.END_STREAM == _HEADERS_WHOLE and plain:
                     self._header_block(kind & 255, stream_id & LARGEST, buf[start:end])
                 else:
                     self._frame(kind >> 8, kind & 255, stream_id & LARGEST, buf[start:end])
                 plain = self._block is None
-                if self._closed:
+                if self.closed:
                     return
             self._rest = buf[position:] if position < length else b""
             self._received += received
@@ -257,16 +251,16 @@ class Connection:
                 self._sender.put(wire.window_update(0, self._received))
                 self._received = 0
         except ProtocolError as error:
-            if not self._closed:  # a receiver may have closed it meanwhile
+            if not self.closed:  # a receiver may have closed it meanwhile
                 self._break(error)
 
     def _oversized(self, size: int) -> ProtocolError:
-        if self._greeted:
+        if self.greeted:
             return ProtocolError(wire.FRAME_SIZE_ERROR, f"a frame of {size} octets")
         return ProtocolError(wire.PROTOCOL_ERROR, _NO_HTTP2)  # an HTTP/1.1 answer reads like this
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._greeted and (kind != wire.SETTINGS or flags & wire.ACK):
+        if not self.greeted and (kind != wire.SETTINGS or flags & wire.ACK):
             raise ProtocolError(wire.PROTOCOL_ERROR, _NO_HTTP2)
         if self._block is not None and kind != wire.CONTINUATION:
             raise ProtocolError(wire.PROTOCOL_ERROR, "a frame in the middle of a header block")
@@ -325,7 +319,7 @@ class Connection:
                 self._sender.max_frame = value
             elif key == wire.INITIAL_WINDOW_SIZE:
                 self._calls.move_windows(value - self._sender.initial_window)
-        self._greeted = True
+        self.greeted = True
         self._sender.reply(wire.SETTINGS_ACK)
         self._sender.pump()
 
@@ -346,7 +340,7 @@ class Connection:
         if stream_id:
             raise ProtocolError(wire.PROTOCOL_ERROR, "GOAWAY on a stream")
         last, code, text = wire.read_goaway(payload)
-        self._draining = True
+        self.draining = True
         self._error = f"GOAWAY {wire.error_name(code)} {text}".strip()
         detail = f"never processed by the replica: it is going away ({self._error})"
         self._calls.end_above(last, Ending(grpc.UNAVAILABLE, detail))
@@ -361,7 +355,7 @@ class Connection:
             raise ProtocolError(wire.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
 
     def _end_all(self, ending: Callable[[Stream], Ending]) -> None:
-        self._closed = True
+        self.closed = True
         self._rest, self._block = b"", None
         self._calls.end_all(ending)
 

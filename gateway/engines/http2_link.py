@@ -140,7 +140,7 @@ class Link(asyncio.Protocol):
             self._probe_progress()
         if not self._settled or connection.closed or connection.draining:
             self._settle()
-        if connection.wants_write:
+        if connection.to_send:
             self._schedule()
 
     def pause_writing(self) -> None:
@@ -174,7 +174,7 @@ class Link(asyncio.Protocol):
         transport, connection = self._transport, self.connection
         if transport is None or transport.is_closing():
             return
-        if not self._paused and connection.wants_write:
+        if not self._paused and connection.to_send:
             transport.write(connection.data_to_send())
         if connection.closed or (connection.draining and not connection.in_flight):
             self._hang_up(transport)
@@ -216,7 +216,7 @@ class Link(asyncio.Protocol):
         elif now - self._heard_at >= timing.probe_after and now >= self._next_probe and connection.in_flight:
             self._probe, self._probed_at = _PROBED, now
             connection.ping()
-        if connection.wants_write or connection.draining:
+        if connection.to_send or connection.draining:
             self._schedule()
         if connection.in_flight or self._probe == _PROBED:
             self._timer = self._loop.call_later(timing.tick, self._tick)

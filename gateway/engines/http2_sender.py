@@ -30,7 +30,9 @@ class Sender:
         self.window = DEFAULT_WINDOW  # octets of DATA that the connection may still send
         self.initial_window = DEFAULT_WINDOW  # of each new stream
         self.max_frame = DEFAULT_FRAME
-        self._out: list[bytes] = []
+        self.out: list[
+            bytes
+        ] = []  # queued; empty where there is nothing to take, be it that requests wait for a window
         self._queued = 0
         self._held = 0
         self._replies = 0
@@ -41,14 +43,9 @@ class Sender:
         """Octets accepted and not yet taken: queued, or held back by flow control."""
         return self._queued + self._held
 
-    @property
-    def idle(self) -> bool:
-        """Nothing to take now (requests may still wait for a window)."""
-        return not self._out
-
     def put(self, data: bytes) -> None:
         """Queues whole frames."""
-        self._out.append(data)
+        self.out.append(data)
         self._queued += len(data)
 
     def reply(self, data: bytes) -> None:
@@ -60,8 +57,8 @@ class Sender:
 
     def take(self) -> bytes:
         """All that is queued; it counts as sent."""
-        data = b"".join(self._out)
-        self._out.clear()
+        data = b"".join(self.out)
+        self.out.clear()
         self._queued = self._replies = 0
         return data
 

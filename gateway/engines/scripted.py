@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
-from gateway.core.answer import Chunk
+from msgspec import Struct
+
+from gateway.core.answer import TokenLogprob
 from gateway.core.errors import EngineUnavailable, PenstockError
 from gateway.engines.base import SAMPLING_FEATURES, Job, Listener, Readiness, Result
 from gateway.routing.version import Version
@@ -23,6 +25,14 @@ class Hold(Enum):
 
 
 HOLD = Hold.HOLD
+
+
+class Chunk(Struct, frozen=True, gc=False):
+    """What `Listener.on_chunk` is told."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
 
 # Text, a chunk, an end, an error, or a wait. A script without an end finishes with "stop" and counts pieces.
 Step = str | Chunk | Result | PenstockError | Hold
@@ -71,7 +81,8 @@ class ScriptedCall:
             return
         if isinstance(step, (str, Chunk)):
             self._pieces += 1
-            self._listener.on_chunk(Chunk(step) if isinstance(step, str) else step)
+            chunk = Chunk(step) if isinstance(step, str) else step
+            self._listener.on_chunk(chunk.text, chunk.logprobs)
             self._loop.call_soon(self._run)
             return
         self.ended = True

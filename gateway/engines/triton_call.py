@@ -94,7 +94,7 @@ class TritonCall:
         if not self._open or reader is None or self._counting is not None:
             return
         try:
-            chunk = reader.read(message)
+            text = reader.read(message)
         except ModelError as failure:
             self.fail(self._model_failed(failure.text))
             return
@@ -108,8 +108,8 @@ class TritonCall:
                 self._break_off()
             self.fail(error)
             return
-        if chunk is not None:
-            self._listener.on_chunk(chunk)
+        if text or reader.logprobs:
+            self._listener.on_chunk(text, reader.logprobs)
         if reader.ended and self._open:
             self._finish(reader)
 

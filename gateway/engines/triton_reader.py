@@ -7,6 +7,7 @@ from a message that was read field by field (`triton_response`), and whatever do
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from gateway.engines.triton_response import parse_response, read_final, read_output
 from gateway.engines.triton_wire import field, read_varint, walk
 
+_LENGTH = struct.Struct("<I").unpack_from
 _KNOWN_LAYOUTS = 16  # a model has three or four: shapes differ, the final flag differs
 
 
@@ -85,7 +87,7 @@ class ResponseReader:
     """Reads the responses of one job. After `read`, `values` holds the wanted tensors in raw form, None where
     a response has none, and `final` says whether it was the last."""
 
-    __slots__ = ("_head", "_id", "_layout", "_layouts", "_prefix", "final", "values")
+    __slots__ = ("_after", "_before", "_head", "_id", "_layout", "_layouts", "_prefix", "final", "values")
 
     def __init__(self, layouts: Layouts, request_id: bytes) -> None:
         self._layouts = layouts
@@ -93,8 +95,31 @@ class ResponseReader:
         self._head = layouts.model + self._id
         self._prefix = b""  # head and layout of the response before: most are like it
         self._layout: Layout | None = None
+        self._before = b""  # what stood around the text in the response before, lengths aside; b"" where unknown
+        self._after = b""
         self.final = False
         self.values: list[bytes | None] = []
+
+    def read_text(self, message: bytes) -> bytes | None:
+        """The text, not empty, of a response that differs in nothing else from the one before; None for any other.
+
+        A token costs little more than these comparisons.
+        """
+        before, size = self._before, len(message)
+        if not before or size > 16_000 or message[0] != 0x12:
+            return None
+        if size < 130:
+            at, length = 2, message[1]
+        else:
+            at, length = 3, message[1] - 128 | message[2] << 7
+        if length != size - at or not message.startswith(before, at) or not message.endswith(self._after):
+            return None
+        start = at + len(before)
+        end = size - len(self._after)
+        length = end - start - 1  # of the tensor: four bytes of the text's own length, and the text
+        if not 5 <= length < 128 or message[start] != length or _LENGTH(message, start + 1)[0] != length - 4:
+            return None
+        return message[start + 5 : end]
 
     def read(self, message: bytes) -> None:
         """Errors: WireError for bytes that are no response; ModelError for an error message."""
@@ -109,7 +134,7 @@ class ResponseReader:
                 layout = self._layout
                 if layout is None or not message.startswith(self._prefix, at):
                     layout = self._find_layout(message, at)
-                if layout is not None and self._cut(message, at + len(self._prefix), size, layout):
+                if layout is not None and self._cut(message, at, size, layout):
                     return
         self._read_any(message)
 
@@ -126,8 +151,10 @@ class ResponseReader:
                     return layout
         return None
 
-    def _cut(self, message: bytes, at: int, end: int, layout: Layout) -> bool:
+    def _cut(self, message: bytes, begin: int, end: int, layout: Layout) -> bool:
         values: list[bytes | None] = [None] * len(self._layouts.wanted)
+        at = begin + len(self._prefix)
+        text_from = text_to = 0
         for slot in layout.slots:
             if at + 2 > end or message[at] != 0x32:
                 return False
@@ -139,13 +166,21 @@ class ResponseReader:
             at += size
             if slot >= 0:
                 values[slot] = message[start:at]
+                if slot == 0:
+                    text_from, text_to = start, at
         if at != end:
             return False
         self.values = values
         self.final = layout.final
+        if not layout.final and 0 < text_to - text_from < 128:
+            self._before = message[begin : text_from - 1]
+            self._after = message[text_to:]
+        else:
+            self._before = b""
         return True
 
     def _read_any(self, message: bytes) -> None:
+        self._before = b""
         response = parse_response(message)
         if response.error:
             raise ModelError(response.error)

@@ -4,11 +4,10 @@ import gc
 
 import pytest
 
-from gateway.core.answer import Chunk, Head, TokenLogprob, Usage
+from gateway.core.answer import Head, TokenLogprob, Usage
 from gateway.core.request import Guide, Message, Request, Sampling
 
 STRUCTS = [
-    Chunk("a"),
     Guide("regex", "a+"),
     Head("1", 2, "e", "v", "f", None, "free"),
     Message("user", "hi"),

@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gateway.core.answer import Head, TokenLogprob, Usage
 from gateway.core.errors import BadRequest, EngineError, Overloaded
 from gateway.core.request import Message, Request
-from gateway.dialects.base import Dialect, WholeChoice
+from gateway.dialects.base import Dialect, Encoder, WholeChoice
 from tests.dialects.bodies import CHAT, COMPLETIONS
 
 HEAD = Head("0a1", 1_700_000_000, "assistant", "v1", "assistant@v1:ab12", 7, "free")
@@ -46,6 +46,13 @@ def events(data: bytes) -> list[Any]:
 def check_keys(item: dict[str, Any], object_name: str, prefix: str) -> None:
     assert {key: item[key] for key in CONSTANT} == CONSTANT
     assert (item["object"], item["id"]) == (object_name, f"{prefix}-0a1")
+
+
+def streaming(dialect: Dialect, request: Request) -> Encoder:
+    """An encoder whose stream has begun."""
+    encoder = dialect.encoder(request, HEAD)
+    encoder.start()
+    return encoder
 
 
 def streamed(dialect: Dialect, request: Request, steps: list[tuple[int, str]], usage: Usage = USAGE) -> list[Any]:
@@ -114,13 +121,13 @@ def test_chat_n_choices_introduce_themselves_in_order_and_keep_their_index() -> 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
 def test_finish_reasons(finish: Any) -> None:
-    (chunk,) = events(CHAT.encoder(chat_request(), HEAD).finish(0, finish))
-    (text,) = events(COMPLETIONS.encoder(text_request(), HEAD).finish(0, finish))
+    (chunk,) = events(streaming(CHAT, chat_request()).finish(0, finish))
+    (text,) = events(streaming(COMPLETIONS, text_request()).finish(0, finish))
     assert chunk["choices"][0]["finish_reason"] == text["choices"][0]["finish_reason"] == finish
 
 
 def test_chat_logprobs() -> None:
-    (chunk,) = events(CHAT.encoder(chat_request(), HEAD).chunk(0, "Héllo", LOGPROBS))
+    (chunk,) = events(streaming(CHAT, chat_request()).chunk(0, "Héllo", LOGPROBS))
     parsed = ChatCompletionChunk.model_validate(chunk, strict=True).choices[0].logprobs
     assert parsed is not None
     assert parsed.content is not None
@@ -181,7 +188,7 @@ def test_completions_of_several_prompts_number_their_choices_through() -> None:
 
 
 def test_completions_logprobs_count_offsets_over_chunks_and_per_choice() -> None:
-    encoder = COMPLETIONS.encoder(text_request(n=2), HEAD)
+    encoder = streaming(COMPLETIONS, text_request(n=2))
     data = encoder.chunk(0, "Héllo", LOGPROBS) + encoder.chunk(1, "x", (TokenLogprob("x", 0.0),))
     data += encoder.chunk(0, "!", (TokenLogprob("!", -2.0),))
     found = [chunk["choices"][0]["logprobs"] for chunk in events(data)]

@@ -9,12 +9,13 @@ import pytest
 from msgspec.structs import replace
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.core.answer import Chunk, TokenLogprob
+from gateway.core.answer import TokenLogprob
 from gateway.core.errors import BadRequest, EngineError, EngineTimeout, Unsupported
 from gateway.core.request import Guide, Sampling
 from gateway.engines.base import GUIDE_FEATURES, SAMPLING_FEATURES, Job, Result
 from gateway.engines.contracts.binding import BindError, Binding, asked, check
 from gateway.engines.contracts.registry import CONTRACTS, bind, find_contract
+from gateway.engines.scripted import Chunk
 from gateway.engines.triton_interface import ModelInterface, TensorSpec
 from gateway.routing.version import SamplingDefaults, Version
 
@@ -133,7 +134,10 @@ def answer(final: bool = False, **outputs: Any) -> bytes:
 
 def read(binding: Binding, job: Job, *responses: bytes) -> tuple[list[Chunk | None], Result]:
     reader = binding.reader(job)
-    chunks = [reader.read(response) for response in responses]
+    chunks = []
+    for response in responses:
+        text = reader.read(response)
+        chunks.append(Chunk(text, reader.logprobs) if text or reader.logprobs else None)
     assert reader.ended
     return chunks, reader.result()
 

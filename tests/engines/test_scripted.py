@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.answer import Chunk
+from gateway.core.answer import TokenLogprob
 from gateway.core.errors import EngineError, EngineUnavailable, PenstockError
 from gateway.core.request import Sampling
 from gateway.engines.base import Engine, Job, Result
@@ -20,8 +20,8 @@ class Ears:
     def __init__(self) -> None:
         self.heard: list[str | Result | PenstockError] = []
 
-    def on_chunk(self, chunk: Chunk) -> None:
-        self.heard.append(chunk.text)
+    def on_chunk(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+        self.heard.append(text)
 
     def on_finish(self, result: Result) -> None:
         self.heard.append(result)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.core.answer import Chunk
+from gateway.core.answer import TokenLogprob
 from gateway.core.errors import Cancelled, EngineError, EngineTimeout, EngineUnavailable, PenstockError
 from gateway.core.request import Sampling
 from gateway.engines.base import Job, Readiness, Result
 from gateway.engines.contracts.registry import bind
+from gateway.engines.scripted import Chunk
 from gateway.engines.tokenizer import TokenCounter
 from gateway.engines.triton_call import TritonCall
 from gateway.engines.triton_interface import ModelInterface, TensorSpec
@@ -30,8 +31,8 @@ class Ears:
         self.heard: list[Chunk | Result | PenstockError] = []
         self.then: Any = lambda: None
 
-    def on_chunk(self, chunk: Chunk) -> None:
-        self.heard.append(chunk)
+    def on_chunk(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+        self.heard.append(Chunk(text, logprobs))
         self.then()
 
     def on_finish(self, result: Result) -> None:

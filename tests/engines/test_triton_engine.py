@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.core.answer import Chunk
+from gateway.core.answer import TokenLogprob
 from gateway.core.errors import (
     BadRequest,
     EngineError,
@@ -26,6 +26,7 @@ from gateway.core.errors import (
 )
 from gateway.core.request import Guide, Sampling
 from gateway.engines.base import Engine, Job, Result
+from gateway.engines.scripted import Chunk
 from gateway.engines.triton import TritonEngine, parse_url
 from gateway.engines.triton_call import TritonCall
 from gateway.routing.version import Version
@@ -93,9 +94,9 @@ class Ears:
         self.first = asyncio.Event()
         self.over = asyncio.Event()
 
-    def on_chunk(self, chunk: Chunk) -> None:
+    def on_chunk(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         assert not self.ends, "a chunk after the end"
-        self.chunks.append(chunk)
+        self.chunks.append(Chunk(text, logprobs))
         self.first.set()
 
     def on_finish(self, result: Result) -> None:

@@ -9,9 +9,10 @@ import grpc
 import msgspec
 import pytest
 
-from gateway.core.answer import Chunk, TokenLogprob
+from gateway.core.answer import TokenLogprob
 from gateway.core.errors import EngineError, EngineUnavailable
 from gateway.engines.base import Result
+from gateway.engines.scripted import Chunk
 from gateway.routing.version import Price
 from penstock.v1 import inference_pb2 as pb
 from tests.grpc.serving import GrpcGateway, chat, events, refusal_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from gateway.core.answer import Chunk
+from gateway.core.answer import TokenLogprob
 from gateway.core.errors import Unsupported
 from gateway.core.request import Guide, Sampling
 from gateway.engines.base import Job, Result
@@ -30,11 +30,15 @@ class Reader(Protocol):
         """The last response was read: `result` may be called."""
 
     @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """Of the response that was read last, where they were asked for."""
+
+    @property
     def answer(self) -> str:
         """All text so far, kept only where tokens must be counted by the gateway."""
 
-    def read(self, message: bytes) -> Chunk | None:
-        """One response; None where it shows nothing. Errors: PenstockError, ModelError, WireError."""
+    def read(self, message: bytes) -> str:
+        """The text that one response shows, if any. Errors: PenstockError, ModelError, WireError."""
 
     def counts(self) -> tuple[int | None, int | None]:
         """Prompt and completion tokens as far as the model has told."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from gateway.core.answer import Chunk, Finish, TokenLogprob
+from gateway.core.answer import Finish, TokenLogprob
 from gateway.core.errors import EngineError, EngineTimeout, PenstockError
 from gateway.engines.base import Job, Result
 from gateway.engines.contracts.text import TextSource
@@ -35,14 +35,16 @@ class AnswerReader:
         "_finish",
         "_input_tokens",
         "_keep",
-        "_logprobs",
         "_max_tokens",
         "_output_tokens",
         "_responses",
         "_streams",
         "_text",
+        "_tokens",
+        "_wanted",
         "_wire",
         "ended",
+        "logprobs",
     )
 
     def __init__(
@@ -52,12 +54,14 @@ class AnswerReader:
         self._text = text
         self._max_tokens = max_tokens
         self._streams = streams
-        self._logprobs = job.sampling.logprobs
+        self._wanted = job.sampling.logprobs
         self._keep: list[str] | None = [] if keep_text else None
         self._finish: Finish | None = None
         self._input_tokens: int | None = None
         self._output_tokens: int | None = None
         self._responses = 0  # those with text: each has at least one token
+        self._tokens = 0  # of the response that was read the long way last
+        self.logprobs: tuple[TokenLogprob, ...] = ()
         self.ended = False
 
     def __repr__(self) -> str:
@@ -67,7 +71,20 @@ class AnswerReader:
     def answer(self) -> str:
         return "".join(self._keep or ())
 
-    def read(self, message: bytes) -> Chunk | None:
+    def read(self, message: bytes) -> str:
+        wire = self._wire
+        data = wire.read_text(message)
+        if data is None or self._wanted:
+            return self._read_all(message)
+        self._responses += 1
+        if self._tokens:
+            self._output_tokens = self._tokens + (self._output_tokens or 0)
+        text = self._text.push(data)
+        if self._keep is not None:
+            self._keep.append(text)
+        return text
+
+    def _read_all(self, message: bytes) -> str:
         wire = self._wire
         wire.read(message)
         text_raw, finish_raw, in_raw, out_raw, logprobs_raw, tokens_raw = wire.values
@@ -77,9 +94,9 @@ class AnswerReader:
             if data:
                 self._responses += 1
                 text = self._text.push(data)
-        tokens = 0
+        tokens = self._tokens = 0
         if out_raw:
-            tokens = int.from_bytes(out_raw[:4], "little", signed=True)
+            tokens = self._tokens = int.from_bytes(out_raw[:4], "little", signed=True)
             self._output_tokens = tokens + (self._output_tokens or 0)
         if in_raw and self._input_tokens is None:
             self._input_tokens = int.from_bytes(in_raw[:4], "little", signed=True)
@@ -90,10 +107,9 @@ class AnswerReader:
             text += self._text.finish()
         if self._keep is not None:
             self._keep.append(text)
-        if self._logprobs and logprobs_raw:
-            logprobs = _logprobs(text, tokens, logprobs_raw, tokens_raw)
-            return Chunk(text, logprobs) if text or logprobs else None
-        return Chunk(text) if text else None
+        if self._wanted:
+            self.logprobs = _logprobs(text, tokens, logprobs_raw, tokens_raw) if logprobs_raw else ()
+        return text
 
     def counts(self) -> tuple[int | None, int | None]:
         return self._input_tokens, self._output_tokens
