@@ -14,215 +14,20 @@ import argparse
 import asyncio
 import gc
 import json
-import math
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import pairwise
-from typing import Protocol
+from dataclasses import asdict
 
 import uvloop
 
+from loadtests.bench.asking import GRACE_S, Run, Target, clock
+from loadtests.bench.judging import Measured, judge
+from loadtests.bench.load_http import HttpTarget
 from loadtests.bench.question import Question
-from loadtests.bench.reply import Incomplete, Reads, Reply
 from loadtests.bench.usage import Usage, usage
 
 REST_S = 0.15
 """After the last reply: what a contender puts off (logs, records) is its work too."""
-GRACE_S = 60.0
-"""For requests in flight after the time is up; what then has no reply is an error."""
-SHOWN = 3
-
-clock = time.perf_counter
-
-
-class Link(Protocol):
-    """A way to the contender that takes one request at a time and tells its run of the end."""
-
-    def ask(self, serial: int) -> None:
-        """Begins a request. `Run.ended` hears of its end once."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Target(Protocol):
-    """What links are made to. `read` raises Incomplete."""
-
-    async def connect(self, run: "Run") -> Link: ...
-
-    def read(self, reads: Reads) -> Reply: ...
-
-    async def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Asked:
-    """One request and what came of it."""
-
-    serial: int
-    began: float
-    reads: list[tuple[float, bytes]] = field(default_factory=list)
-    error: str = ""
-
-
-@dataclass(slots=True)
-class Measured:
-    """What `--json` prints. Times in milliseconds; None where there is nothing to measure."""
-
-    requests: int = 0
-    work: int = 0
-    seconds: float = 0.0
-    cpu_us: float | None = None
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    ttft_ms: float | None = None
-    worst_gap_ms: float | None = None
-    peak_mib: float | None = None
-    worker_mib: float | None = None
-    growth_mib: float | None = None
-    errors: int = 0
-    wrong: int = 0
-    samples: list[str] = field(default_factory=list)
-    client_cpu_us: float = 0.0
-
-
-class Run:
-    """Keeps `concurrency` links busy until `limit` requests were asked or the time is up."""
-
-    def __init__(self, target: Target, concurrency: int) -> None:
-        self._target = target
-        self._concurrency = concurrency
-        self._links: list[Link] = []
-        self._serial = 0
-        self._left = 0
-        self._until = 0.0
-        self._closed = False
-        self._busy: dict[Link, Asked] = {}
-        self._replacing: set[asyncio.Task[None]] = set()
-        self._over: asyncio.Future[None]
-        self.asked: list[Asked] = []
-
-    async def connect(self) -> None:
-        """Raises OSError."""
-        self._links = [await self._target.connect(self) for _ in range(self._concurrency)]
-
-    async def go(self, limit: int, seconds: float) -> list[Asked]:
-        """Everything that was asked, in the order of its ends. Requests without a reply are errors."""
-        self.asked = []
-        self._left = limit
-        self._until = clock() + seconds
-        self._over = asyncio.get_running_loop().create_future()
-        for link in list(self._links):
-            self._next(link)
-        try:
-            async with asyncio.timeout(seconds + GRACE_S):
-                await self._over
-        except TimeoutError:
-            for asked in self._busy.values():
-                asked.error = f"no end after {GRACE_S:g} s"
-                self.asked.append(asked)
-            self._busy.clear()
-        return self.asked
-
-    def close(self) -> None:
-        """No more requests, no more links."""
-        self._closed = True
-        for link in self._links:
-            link.close()
-
-    def begin(self, link: Link, serial: int) -> Asked:
-        """A link says that its request goes out now."""
-        asked = self._busy[link] = Asked(serial, clock())
-        return asked
-
-    def ended(self, link: Link, error: str = "", *, lost: bool = False) -> None:
-        """A link says that its request is over; `lost`: and so is the link, which is then replaced."""
-        if self._closed:
-            return
-        asked = self._busy.pop(link, None)
-        if asked is not None:
-            asked.error = error
-            self.asked.append(asked)
-        elif error:
-            self.asked.append(Asked(0, clock(), error=error))
-        if lost:
-            self._links.remove(link)
-            replacing = asyncio.get_running_loop().create_task(self._replace())
-            self._replacing.add(replacing)
-            replacing.add_done_callback(self._replacing.discard)
-        elif asked is not None:
-            self._next(link)
-
-    def _next(self, link: Link) -> None:
-        if self._left > 0 and clock() < self._until:
-            self._left -= 1
-            self._serial += 1
-            link.ask(self._serial)
-        elif not self._busy and not self._over.done():
-            self._over.set_result(None)
-
-    async def _replace(self) -> None:
-        try:
-            link = await self._target.connect(self)
-        except OSError as error:
-            self.asked.append(Asked(0, clock(), error=f"no connection: {error}"))
-            if not self._busy and not self._over.done():
-                self._over.set_result(None)
-            return
-        self._links.append(link)
-        self._next(link)
-
-
-def judge(asked: Sequence[Asked], question: Question, read: Callable[[Reads], Reply]) -> Measured:
-    """Checks every reply; the figures are of those that were right."""
-    measured = Measured(requests=len(asked))
-    latencies, firsts, gaps = [], [], []
-    for one in asked:
-        try:
-            if one.error:
-                raise Incomplete(one.error)
-            reply = read(one.reads)
-        except Incomplete as error:
-            measured.errors += 1
-            _show(measured, f"error: {error}")
-            continue
-        if (problem := difference(reply, question.answer(one.serial))) != "":
-            measured.wrong += 1
-            _show(measured, f"wrong: {problem}")
-            continue
-        latencies.append(one.reads[-1][0] - one.began)
-        if question.streams:
-            times = reply.texts_at
-            firsts.append(times[0] - one.began)
-            gaps.append(max((after - before for before, after in pairwise(times)), default=0.0))
-    measured.work = len(latencies) * (question.tokens if question.streams else 1)
-    measured.p50_ms, measured.p99_ms = _percentile(latencies, 0.5), _percentile(latencies, 0.99)
-    measured.ttft_ms = _percentile(firsts, 0.5)
-    measured.worst_gap_ms = _percentile(gaps, 1.0)
-    return measured
-
-
-def difference(reply: Reply, answer: str) -> str:
-    """'' for the very answer and a finish of "stop", else where they part."""
-    if reply.text != answer:
-        same = next((at for at, (one, other) in enumerate(zip(reply.text, answer, strict=False)) if one != other), None)
-        at = min(len(reply.text), len(answer)) if same is None else same
-        return f"text differs at {at} of {len(answer)}: {reply.text[at : at + 30]!r}, not {answer[at : at + 30]!r}"
-    return "" if reply.finish == "stop" else f"finish_reason {reply.finish!r}"
-
-
-def _show(measured: Measured, problem: str) -> None:
-    if len(measured.samples) < SHOWN and problem not in measured.samples:
-        measured.samples.append(problem)
-
-
-def _percentile(values: Sequence[float], share: float) -> float | None:
-    """In milliseconds: the smallest value that this share of all does not exceed."""
-    if not values:
-        return None
-    return round(sorted(values)[max(0, math.ceil(share * len(values)) - 1)] * 1000, 4)
 
 
 async def measure(
@@ -303,11 +108,9 @@ def main() -> None:
 
 def _target(url: str, model: str, headers: dict[str, str], question: Question) -> Target:
     if url.startswith("grpc://"):
-        from loadtests.bench.load_triton import TritonTarget
+        from loadtests.bench.load_triton import TritonTarget  # with protobuf, which no other row needs
 
         return TritonTarget(url.removeprefix("grpc://"), model, question)
-    from loadtests.bench.load_http import HttpTarget
-
     return HttpTarget(url, model, headers, question)
 
 

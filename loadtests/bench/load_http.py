@@ -6,9 +6,10 @@ While the clock runs a read costs a time, an append and a look at the end of the
 import asyncio
 import json
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import urlsplit
 
-from loadtests.bench.load import Asked, Link, Run, clock
+from loadtests.bench.asking import Asked, Link, Run, clock
 from loadtests.bench.question import Question
 from loadtests.bench.reply import Reads, Reply, content_length, read_reply
 
@@ -74,8 +75,7 @@ class HttpLink(asyncio.Protocol):
         self._closes = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's isn't one by its class
 
     def ask(self, serial: int) -> None:
         request = self._target.request(serial)

@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2
 
 from gateway.engines.channel import Channel
 from gateway.engines.triton import STREAM_INFER, parse_url
-from loadtests.bench.load import Asked, Link, Run, clock
+from loadtests.bench.asking import Asked, Link, Run, clock
 from loadtests.bench.question import Question
 from loadtests.bench.reply import Incomplete, Reads, Reply
 

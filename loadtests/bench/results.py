@@ -89,6 +89,14 @@ class Report:
         """Replies of all rows that were missing or not as sent."""
         return sum(figure.wrong + figure.errors for figure in self.figures)
 
+    def problems(self) -> list[str]:
+        """Every cell with errors or wrong answers, in words."""
+        return [
+            f"{one.contender}, {one.row}: {one.errors} errors, {one.wrong} wrong; {'; '.join(one.samples)}"
+            for one in self.figures
+            if one.errors or one.wrong
+        ]
+
     def ratios(self) -> dict[str, float]:
         """The figures that are promised, by name; what wasn't measured is left out.
 
