@@ -1,6 +1,6 @@
 # Thin: each target says what runs; scripts/ holds how environments are made. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: cost help env triton-env openai2-env load-env serve test lint types check fix proto score loadtest build clean
+.PHONY: bench cost help env triton-env openai2-env load-env serve test lint types check fix proto score loadtest build clean
 BIN := .venv/bin
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ score: triton-env  ## held-out scores of the embedded assistant
 cost: env  ## write down what a request and a token cost, in instructions; the tests hold the path to it
 	@$(BIN)/python -m tests.cost
 
+bench: env triton-env  ## Penstock beside its peers: CPU, latency, memory; QUICK=1 for the essentials in 5 minutes, ARGS="--help"
+	@$(BIN)/python -m loadtests.bench $(if $(QUICK),--quick) $(ARGS)
+
 loadtest: load-env  ## load on a running gateway; ARGS="--users 20 --run-time 30s", RAMP=1 for steps, UI=1 for the web UI
 	@exec .venv-load/bin/locust -f loadtests/$(if $(UI)$(RAMP),ramp,locustfile).py \
 		$(if $(UI),--class-picker --web-host 127.0.0.1,--headless --only-summary) \
@@ -58,5 +61,5 @@ build: env  ## build the wheel into dist/
 	@$(BIN)/hatchling build --target wheel
 
 clean:  ## remove environments, caches and built files; .penstock/ (state) stays
-	rm -rf .venv .venv-triton .venv-openai2 .venv-load .venv*.lock .venv*.log dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .bench .venv .venv-triton .venv-openai2 .venv-load .venv*.lock .venv*.log dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find gateway kernels model_repo tests -name __pycache__ -prune -exec rm -rf {} +

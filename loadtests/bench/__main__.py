@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from loadtests.bench import chart, facts, table
+from loadtests.bench import facts
+from loadtests.bench.chart import write as write_charts
 from loadtests.bench.contender import Contender
 from loadtests.bench.direct import DirectOpenai, DirectTriton
 from loadtests.bench.peers import PEERS
@@ -23,6 +24,7 @@ from loadtests.bench.penstock import Penstock
 from loadtests.bench.results import Figure, Report
 from loadtests.bench.rows import ROWS, Row
 from loadtests.bench.sweep import Plan, obtain, sweep
+from loadtests.bench.table import render
 from loadtests.bench.upstreams import ROOT, SCRATCH, CannotBuild, upstreams
 
 CONTENDERS: tuple[Contender, ...] = (Penstock(), *PEERS, DirectOpenai(), DirectTriton())
@@ -83,8 +85,8 @@ def main(
     out = out or SCRATCH / "results"
     json_path = json_path or out / "report.json"
     report.write(json_path)
-    table.render(report)
-    for path in (json_path, *chart.write(report, out)):
+    render(report)
+    for path in (json_path, *write_charts(report, out)):
         console.print(f"wrote {path}")
     for problem in report.problems():
         console.print(problem, style="red", markup=False)

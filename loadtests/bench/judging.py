@@ -57,9 +57,9 @@ def judge(asked: Sequence[Asked], question: Question, read: Callable[[Reads], Re
             firsts.append(times[0] - one.began)
             gaps.append(max((after - before for before, after in pairwise(times)), default=0.0))
     measured.work = len(latencies) * (question.tokens if question.streams else 1)
-    measured.p50_ms, measured.p99_ms = _percentile(latencies, 0.5), _percentile(latencies, 0.99)
-    measured.ttft_ms = _percentile(firsts, 0.5)
-    measured.worst_gap_ms = _percentile(gaps, 1.0)
+    measured.p50_ms, measured.p99_ms = percentile_ms(latencies, 0.5), percentile_ms(latencies, 0.99)
+    measured.ttft_ms = percentile_ms(firsts, 0.5)
+    measured.worst_gap_ms = percentile_ms(gaps, 1.0)
     return measured
 
 
@@ -77,7 +77,7 @@ def _show(measured: Measured, problem: str) -> None:
         measured.samples.append(problem)
 
 
-def _percentile(values: Sequence[float], share: float) -> float | None:
+def percentile_ms(values: Sequence[float], share: float) -> float | None:
     """In milliseconds: the smallest value that this share of all does not exceed."""
     if not values:
         return None
