@@ -18,6 +18,7 @@ from typing import Any
 
 FINISHES = frozenset({"stop", "length"})
 _OTHER_FINISHES = frozenset({"content_filter", "tool_calls", "function_call"})
+_CODES = frozenset({"cancelled", "overloaded", "timeout"})  # those of Penstock that are one word
 _CODE = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+")
 _CODE_LENGTH = 48
 
@@ -166,6 +167,6 @@ def _code(answer: dict[str, Any]) -> str:
     error = answer.get("error")
     if isinstance(error, dict):
         for value in (error.get("code"), error.get("type")):
-            if isinstance(value, str) and len(value) <= _CODE_LENGTH and _CODE.fullmatch(value):
+            if isinstance(value, str) and len(value) <= _CODE_LENGTH and (value in _CODES or _CODE.fullmatch(value)):
                 return f" {value}"
     return ""
