@@ -27,7 +27,7 @@ def find_gateway(ask: Ask, *, grpc: bool) -> str | None:
     finally:
         client.close()
     if status in (401, 403):
-        said = "has no key" if key is None else "has a key that does not open this endpoint"
+        said = "is not set" if key is None else "holds a key that does not open this endpoint"
         return f"{ask.host} answers {status}: the environment variable {KEY_VARIABLE} {said}."
     if status != 200:
         return f"{ask.host} answers {status} when asked for the endpoint '{ask.model}': name another with --model."

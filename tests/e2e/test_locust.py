@@ -254,7 +254,7 @@ def test_wrong_replies_are_failures_with_a_reason_and_never_the_prompt() -> None
     with http_server(streams, chats) as host, grpc_server(calls) as grpc_host:
         target = ("--host", host, "--grpc-host", grpc_host, "--prompt", PROMPT)
         with locust(*target, "--users", "3", "--spawn-rate", "3", "--json", PENSTOCK_API_KEY=KEY) as process:
-            everything = all(one.over.wait(LIMIT_S / 3) for one in rounds)
+            everything = all(one.over.wait(LIMIT_S * 2 / 3) for one in rounds)
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=LIMIT_S / 3)
     print(err)
