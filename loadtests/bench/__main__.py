@@ -1,12 +1,13 @@
 """The bench's command: `python -m loadtests.bench`, or `make bench`."""
 
+import fcntl
 import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ _EXAMPLE = "Example: python -m loadtests.bench --quick --only penstock --only vl
     help="This row; may be given several times. One of " + ", ".join(row.name for row in ROWS) + ".",
 )
 @click.option("--repeat", default=3, type=click.IntRange(1, 100), show_default=True, help="Interleaved repetitions.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), help="Of each cell.  [default: 5, with --quick 1.5]")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), help="Of each cell.  [default: 5, with --quick 1]")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Where the report goes.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of report and charts.")
 def main(
@@ -70,15 +71,12 @@ def main(
     began = time.monotonic()
     contenders = [one for one in CONTENDERS if (one.name in only if only else one.quick or not quick)]
     rows: list[Row] = [row for row in ROWS if (row.name in row_names if row_names else row.quick or not quick)]
-    plan = Plan(rows, repeat, seconds or (1.5 if quick else 5.0))
+    plan = Plan(rows, repeat, seconds or (1.0 if quick else 5.0))
     report = Report(facts={**facts.machine(), **_facts(plan, quick)})
-    folder = SCRATCH / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     console = Console(stderr=True)
     try:
-        with _progress(console) as progress:
-            _measure(contenders, plan, folder, report, progress)
+        with _alone(), _progress(console) as progress:
+            _measure(contenders, plan, _fresh(SCRATCH / "run"), report, progress)
     except (CannotBuild, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
     report.facts["took_s"] = round(time.monotonic() - began)
@@ -87,9 +85,9 @@ def main(
     report.write(json_path)
     render(report)
     for path in (json_path, *write_charts(report, out)):
-        console.print(f"wrote {path}")
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems():
-        console.print(problem, style="red", markup=False)
+        console.print(problem, style="red", markup=False, soft_wrap=True)
     print(json.dumps(report.ratios()))
     ours_missing = any(one.name in report.skipped for one in contenders if isinstance(one, Penstock))
     sys.exit(1 if report.wrong() or ours_missing else 0)
@@ -100,6 +98,8 @@ def _measure(contenders: Sequence[Contender], plan: Plan, folder: Path, report: 
 
     def say(words: str) -> None:
         progress.update(task, description=words)
+        if not progress.console.is_terminal:  # a log has no bar, but lines
+            progress.console.print(words, markup=False)
 
     def done(_: Figure | None) -> None:
         progress.advance(task)
@@ -113,8 +113,26 @@ def _measure(contenders: Sequence[Contender], plan: Plan, folder: Path, report: 
     say("done")
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two at once would measure each other. Raises RuntimeError."""
+    SCRATCH.mkdir(exist_ok=True)
+    with (SCRATCH / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another bench is running in {SCRATCH}; wait for its end") from None
+        yield
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console)
 
 

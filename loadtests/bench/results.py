@@ -48,6 +48,10 @@ class Figure:
     """Whole answers that are not what the upstream sent."""
     samples: list[str] = field(default_factory=list)
     """The first errors and wrong answers, in words."""
+    seconds: float | None = None
+    """How long the measured part took, to its last reply."""
+    client_cpu_us: float | None = None
+    """What the load client itself used per unit of work: it shares the machine."""
 
 
 class Spread(NamedTuple):

@@ -88,8 +88,6 @@ def measure(row: Row, name: str, running: Running, repetition: int, seconds: flo
 def figure(row: Row, name: str, repetition: int, measured: dict[str, object]) -> Figure:
     """Out of what the load client printed: memory growth counts in the row that is about it, and per 100,000."""
     requests, growth = measured.pop("requests"), measured.pop("growth_mib")
-    for unused in ("seconds", "client_cpu_us"):
-        measured.pop(unused)
     made = Figure(row.name, name, repetition, **measured)  # type: ignore[arg-type]  # the client's names are Figure's
     if row.name == "growth" and isinstance(growth, int | float) and isinstance(requests, int) and requests:
         made.growth_mib = round(growth * _PER_GROWTH / requests, 2)

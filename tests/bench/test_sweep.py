@@ -93,8 +93,10 @@ def test_who_fails_is_left_out_and_everyone_who_started_is_stopped_once(
 
 @pytest.mark.parametrize(("row", "growth"), [(UNARY, None), (GROWTH, 8.0)])
 def test_growth_is_told_per_100_000_requests_and_only_where_it_is_the_point(row: Row, growth: float | None) -> None:
-    measured = {"requests": 25_000, "work": 25_000, "seconds": 1.0, "growth_mib": 2.0, "client_cpu_us": 9.0}
-    assert figure(row, "a", 0, measured) == Figure(row.name, "a", 0, work=25_000, growth_mib=growth)
+    measured = {"requests": 25_000, "work": 25_000, "seconds": 1.5, "growth_mib": 2.0, "errors": 1}
+    assert figure(row, "a", 0, measured) == Figure(
+        row.name, "a", 0, work=25_000, seconds=1.5, errors=1, growth_mib=growth
+    )
 
 
 def test_a_load_client_without_figures_says_why() -> None:
