@@ -129,7 +129,7 @@ def _obtain(name: str, say: Say, make: Callable[[Path], None]) -> str:
     wanted = json.dumps([PINS[name], sys.version_info[:2], str(folder)])
     if stamp.is_file() and stamp.read_text() == wanted:
         return ""
-    say(f"{name}: installing {version(name) or 'it'} into {folder}")
+    say(f"{name}: installing {version(name) or name} into {folder}")
     shutil.rmtree(folder, ignore_errors=True)
     ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
     (ENVIRONMENTS / f"{name}.log").write_text("")

@@ -17,7 +17,7 @@ class LiteLLM(Contender):
     """One worker without a database: nothing is journalled, no callbacks, errors logged alone.
 
     It won't start without a master key unless told that this is dangerous, so it checks one, as Penstock does here.
-    Its list of prices comes from the package, not from the network.
+    Prices and whatever else it would fetch come from the package, not from the network.
     """
 
     name = "litellm"
@@ -37,6 +37,9 @@ class LiteLLM(Contender):
             "LITELLM_MASTER_KEY": key,
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+            "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+            "LITELLM_LOCAL_BLOG_POSTS": "True",
+            "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
             "LITELLM_TELEMETRY": "False",
             "LITELLM_LOG": "ERROR",
             "LITELLM_MODE": "PRODUCTION",  # no .env file is looked for

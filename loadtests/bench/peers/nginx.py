@@ -39,11 +39,10 @@ class Nginx(Contender):
 
 
 def config(openai: str, port: int) -> str:
-    """Paths are relative to the prefix, given on the command line; root must say who the worker runs as."""
-    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    """The configuration for `openai` (an origin without `/v1`); paths are relative to the prefix."""
     return f"""\
 daemon off;
-{f"user {user} {group};" if os.getuid() == 0 else ""}
+{_user()}
 pid nginx.pid;
 worker_processes 1;
 worker_rlimit_nofile 8192;
@@ -74,3 +73,14 @@ http {{
   }}
 }}
 """
+
+
+def _user() -> str:
+    """The worker of a master that root runs would be an account that can't open the master's folder."""
+    if not _is_root():
+        return ""
+    return f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(0).gr_name};"
+
+
+def _is_root() -> bool:
+    return os.getuid() == 0

@@ -35,4 +35,8 @@ class SglangRouter(Contender):
             *["--policy", "round_robin", "--disable-retries", "--disable-circuit-breaker", "--disable-health-check"],
             *["--log-level", "error", "--prometheus-port", str(free_port())],
         ]
-        return running(launch(self.name, command, folder, {"TOKIO_WORKER_THREADS": "1"}), f"http://127.0.0.1:{port}/v1")
+        environment = {
+            "TOKIO_WORKER_THREADS": "1",
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # or it looks for the model's tokenizer on the network
+        }
+        return running(launch(self.name, command, folder, environment), f"http://127.0.0.1:{port}/v1")
