@@ -9,6 +9,7 @@ there: so it imports nothing but the standard library and `results`.
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -176,4 +177,5 @@ def _say(words: str) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix) / "matplotlib"))  # its list of fonts stays in .bench
     draw(Report.read(Path(sys.argv[1])), Path(sys.argv[2]))
