@@ -98,6 +98,7 @@ def test_the_file_needs_the_standard_library_only() -> None:
 
 
 @pytest.mark.skipif(not MATPLOTLIB.exists(), reason="matplotlib isn't installed: make bench does it")
+@pytest.mark.timeout(600)  # matplotlib takes 2 s of CPU, and lists the machine's fonts when it is new
 def test_the_picture_names_everyone(report: Report, tmp_path: Path) -> None:
     report.write(tmp_path / "report.json")
     command = [MATPLOTLIB, "-m", "loadtests.bench.chart", tmp_path / "report.json", tmp_path]
