@@ -21,7 +21,8 @@ from gateway.dialects.openai_fields import shown
 from gateway.grpc_answer import Answer, StreamedAnswer, WholeAnswer
 from gateway.grpc_errors import status_of
 from gateway.grpc_messages import decode_request, request_of
-from gateway.http_reply import MAX_DEADLINE_S, make_request_id
+from gateway.http_head import MAX_DEADLINE_S
+from gateway.http_reply import make_request_id
 from gateway.keys import identify, visible
 from gateway.service import Origin, Service
 from penstock.v1 import inference_pb2 as pb

@@ -26,6 +26,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.core.errors import BadRequest, HeadersTooLarge, Internal, PenstockError, RequestTimeout, TooLarge
 from gateway.dialects.openai_wire import error_body
 from gateway.dialects.registry import BY_PATH
+from gateway.http_head import HeadMemory, RequestHead, remember
 from gateway.http_reply import CONTINUE, HotCycle, error_head, make_request_id
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ log = logging.getLogger("penstock.http")
 
 # How long a refused client may go on sending before the connection is cut, so that it can read why.
 LINGER_S = 2.0
+# After so many requests with heads of their own, such as one trace context each, a connection learns no more of them.
+_MISSES = 4
 
 
 class HttpFront:
@@ -98,7 +101,10 @@ class FrontProtocol(HttpToolsProtocol):
         self._unread = 0  # bytes since the headers began that the parser may still hold to itself
         self._reading_headers = True
         self._upgrading = False
-        self._idle = False  # `expires` is when an idle connection ends
+        self._memory: HeadMemory | None = None  # of a request before
+        self._misses = 0  # requests in a row that the memory did not know
+        self._heard: RequestHead | None = None  # of the request that the parser read last, if for a hot route
+        self._idle = True  # between two requests, with no answer under way; `expires` is when that ends
         self._receiving: Any = None  # the cycle whose body is not complete
         self._unanswered = 0
         self._refused = False
@@ -124,11 +130,18 @@ class FrontProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return  # lingering: read and drop
-        if self._idle or (self.expires is None and self._reading_headers):
+        whole = self._idle
+        if whole:
+            if self._memory is not None and self._recall(self._memory, data):
+                return
             self._idle = False
+            self.expires = self.loop.time() + self.front.limits.header_timeout_s
+        elif self.expires is None and self._reading_headers:
             self.expires = self.loop.time() + self.front.limits.header_timeout_s
         try:
             self._feed(data)
+            if whole and self._heard is not None and self._misses < _MISSES:
+                self._learn(self._heard, data)
         except httptools.HttpParserError as error:
             # What a callback of ours raised arrives wrapped, as the context of the parser's own error.
             cause = error.__context__
@@ -139,6 +152,30 @@ class FrontProtocol(HttpToolsProtocol):
             else:
                 log.error("a defect while reading a request", exc_info=cause)
                 self.refuse(Internal("Internal error of the gateway; its log has the details."))
+
+    def _recall(self, memory: HeadMemory, data: bytes) -> bool:
+        """Take `data` as a whole request whose head is known; False where the parser must see it."""
+        body = memory.body_of(data)
+        if body is None or len(body) > self.front.limits.body_bytes:
+            self._misses += 1
+            return False
+        self._misses = 0
+        self._idle = False
+        self.expires = None
+        self.headers = memory.head.headers
+        cycle = HotCycle(self, memory.head)
+        self.cycle = cycle  # type: ignore[assignment]
+        self.hot.append(cycle)
+        self._unanswered += 1
+        cycle.may_start = cycle.body_complete = True
+        cycle.add_body(body)
+        cycle.run()
+        return True
+
+    def _learn(self, head: RequestHead, data: bytes) -> None:
+        self._heard = None
+        memory = remember(head, data)
+        self._memory = memory if memory is not None and memory.body_of(data) is not None else None
 
     def _feed(self, data: bytes) -> None:
         self._incoming = len(data)
@@ -227,6 +264,9 @@ class FrontProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._header_bytes = 0
+        if self._idle:  # by an answer that was complete at once, before the rest of the piece was read
+            self._idle = False
+            self.expires = None
         self._unread = -self._incoming
         self._reading_headers = True
 
@@ -271,7 +311,7 @@ class FrontProtocol(HttpToolsProtocol):
         earlier: Any = self.cycle
         version = self.parser.get_http_version()
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        cycle = HotCycle(self, dialect, self.headers, keep_alive=keep_alive, chunked=version != "1.0")
+        cycle = HotCycle(self, RequestHead(dialect, self.headers, keep_alive=keep_alive, chunked=version != "1.0"))
         self.cycle = cycle  # type: ignore[assignment]
         self.hot.append(cycle)
         self._receiving = cycle
@@ -309,7 +349,7 @@ class FrontProtocol(HttpToolsProtocol):
         return path
 
     def _check_length(self, cycle: HotCycle) -> None:
-        declared = cycle.header("content-length")
+        declared = cycle.head.header("content-length")
         if declared is not None and declared.isdigit() and int(declared) > self.front.limits.body_bytes:
             raise self._too_large(int(declared))
 
@@ -339,6 +379,7 @@ class FrontProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         cycle.body_complete = True
+        self._heard = cycle.head
         if cycle.may_start:
             cycle.run()
 

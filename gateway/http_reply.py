@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.core.answer import Finish, Head, TokenLogprob, Usage
-from gateway.core.errors import BadRequest, Internal, PenstockError
+from gateway.core.errors import Internal, PenstockError
 from gateway.core.request import Request
-from gateway.dialects.base import Dialect, Encoder, WholeChoice
+from gateway.dialects.base import Encoder, WholeChoice
+from gateway.http_head import RequestHead
 from gateway.inference import Inference
-from gateway.keys import ANYONE, identify
+from gateway.keys import ANYONE
 from gateway.service import Origin
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock.http")
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-MAX_DEADLINE_S = 86_400.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
-_MILLISECONDS = re.compile(r"[0-9]{1,12}").fullmatch  # int() raises on thousands of digits
 
 
 def make_request_id(next_id: Callable[[], str], asked: str | None) -> str:
@@ -73,13 +72,9 @@ class HotCycle:
     __slots__ = (
         "_asked",
         "_body",
-        "_chunked",
-        "_dialect",
         "_encoder",
-        "_headers",
         "_inference",
         "_key",
-        "_lookup",
         "_parts",
         "_pending",
         "_protocol",
@@ -89,6 +84,7 @@ class HotCycle:
         "_written",
         "body_complete",
         "disconnected",
+        "head",
         "keep_alive",
         "may_start",
         "message_event",
@@ -96,20 +92,9 @@ class HotCycle:
         "waiting_for_100_continue",
     )
 
-    def __init__(
-        self,
-        protocol: FrontProtocol,
-        dialect: Dialect,
-        headers: list[tuple[bytes, bytes]],
-        *,
-        keep_alive: bool,
-        chunked: bool,
-    ) -> None:
+    def __init__(self, protocol: FrontProtocol, head: RequestHead) -> None:
         self._protocol = protocol
-        self._dialect = dialect
-        self._headers = headers
-        self._lookup: dict[bytes, bytes] | None = None
-        self._chunked = chunked
+        self.head = head
         self._body: list[bytes] = []
         self._size = 0
         self._received = time.perf_counter()
@@ -121,17 +106,10 @@ class HotCycle:
         self._parts: list[WholeChoice] = []
         self._pending: list[bytes] = []
         self._written = False
-        self.keep_alive = keep_alive
+        self.keep_alive = head.keep_alive
         self.may_start = self.body_complete = self.response_complete = self.disconnected = False
         self.message_event = _EVENT
         self.waiting_for_100_continue = protocol.expect_100_continue
-
-    def header(self, name: str) -> str | None:
-        """The value of a header by its lower-case name; the last one where there are several."""
-        if self._lookup is None:
-            self._lookup = dict(self._headers)
-        value = self._lookup.get(name.encode())
-        return None if value is None else value.decode("latin-1")
 
     def add_body(self, data: bytes) -> int:
         """Take a piece of the body; the size so far in bytes."""
@@ -142,11 +120,12 @@ class HotCycle:
     def run(self) -> None:
         """The body is complete and it is this request's turn."""
         service = self._protocol.front.service
-        self._request_id = make_request_id(service.next_id, self.header("x-request-id"))
+        head = self.head
+        self._request_id = make_request_id(service.next_id, head.header("x-request-id"))
         try:
-            self._key = identify(service.keyring, self.header("authorization"))
-            deadline = self._deadline()
-            self._asked = self._dialect.parse(b"".join(self._body))
+            self._key = head.caller(service.keyring)
+            deadline = head.deadline()
+            self._asked = head.dialect.parse(b"".join(self._body))
             self._body.clear()
         except PenstockError as error:
             self._refuse(error)
@@ -161,25 +140,13 @@ class HotCycle:
 
     def origin(self, deadline: float | None = None) -> Origin:
         """What the inference is told beside the request."""
-        trace = self._protocol.front.service.tracing.start(self.header("traceparent"), self.header("tracestate"))
-        key, dialect = self._key, self._dialect.name
-        return Origin(self._request_id, self.header, deadline, "http", dialect, key.name, trace, key.allowed)
+        head, key = self.head, self._key
+        trace = self._protocol.front.service.tracing.start(head.header("traceparent"), head.header("tracestate"))
+        return Origin(self._request_id, head.header, deadline, "http", head.dialect.name, key.name, trace, key.allowed)
 
     def _refuse(self, error: PenstockError) -> None:
         self._protocol.front.service.refused(error, self.origin())
         self.on_error(error)
-
-    def _deadline(self) -> float | None:
-        asked = self.header("x-penstock-timeout-ms")
-        if asked is None:
-            return None
-        if not _MILLISECONDS(asked) or not 0 < int(asked) <= MAX_DEADLINE_S * 1000:
-            raise BadRequest(
-                f"The header x-penstock-timeout-ms must be milliseconds from 1 to {MAX_DEADLINE_S * 1000:.0f}; "
-                f"found {asked[:40]!r}.",
-                param="x-penstock-timeout-ms",
-            )
-        return int(asked) / 1000
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -193,7 +160,7 @@ class HotCycle:
     def on_start(self, head: Head) -> None:
         asked = self._asked
         assert asked is not None  # the inference exists, so the request was parsed
-        self._encoder = self._dialect.encoder(asked, head)
+        self._encoder = self.head.dialect.encoder(asked, head)
         if asked.stream:
             self._written = True
             lines = [
@@ -201,7 +168,7 @@ class HotCycle:
                 b"content-type: text/event-stream; charset=utf-8\r\n",
                 b"cache-control: no-cache\r\nx-accel-buffering: no\r\n",
                 self._common_headers(head),
-                b"transfer-encoding: chunked\r\n" if self._chunked else b"",
+                b"transfer-encoding: chunked\r\n" if self.head.chunked else b"",
                 b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n",
             ]
             self._protocol.transport.write(b"".join(lines))
@@ -255,7 +222,7 @@ class HotCycle:
             self._close_stream(self._encoder.error(error))
             return
         self._pending.clear()
-        body = self._dialect.error(error)
+        body = self.head.dialect.error(error)
         head = error_head(error, self._request_id, len(body), keep_alive=self.keep_alive, more=self._version_header())
         self._protocol.transport.write(head + body)
         self._complete()
@@ -295,7 +262,7 @@ class HotCycle:
         data = pending[0] if len(pending) == 1 else b"".join(pending)
         pending.clear()
         transport = self._protocol.transport
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.head.chunked else data)
         if transport.get_write_buffer_size() > self._protocol.front.limits.client_buffer_bytes:
             log.warning("request %s: the client reads too slowly; its connection is cut", self._request_id)
             self.abandon()
@@ -304,7 +271,7 @@ class HotCycle:
     def _close_stream(self, last: bytes) -> None:
         data = b"".join([*self._pending, last])
         self._pending.clear()
-        if self._chunked:
+        if self.head.chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
         self._protocol.transport.write(data)
         self._complete()

@@ -17,7 +17,6 @@ from contextlib import suppress
 from gateway.core.errors import EngineUnavailable, Internal, PenstockError
 from gateway.engines.base import Job, Listener, Readiness, Upstream
 from gateway.engines.channel import Channel
-from gateway.engines.contracts.binding import check
 from gateway.engines.http2 import Method
 from gateway.engines.triton_call import TritonCall
 from gateway.engines.triton_metadata import MetadataClient
@@ -114,7 +113,6 @@ class TritonEngine:
         call = TritonCall(self, served, job, listener)
         binding = served.binding
         try:
-            check(binding, job.sampling, job.guide, version.label)
             message = binding.encode(job)
             call.read_with(binding.reader(job))
             call.begin(self._channel.call(STREAM_INFER, message, call, timeout=job.timeout, metadata=job.metadata))

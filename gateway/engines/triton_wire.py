@@ -47,6 +47,12 @@ def varint(number: int) -> bytes:
 
 def read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     """The number at `data[at:end]` and the place after it. Errors: WireError if it is cut off or too long."""
+    if at + 1 < end:  # one or two bytes, as nearly all
+        low, high = data[at], data[at + 1]
+        if low < 128:
+            return low, at + 1
+        if high < 128:
+            return low & 127 | high << 7, at + 2
     number = shift = 0
     while at < end and shift < 70:
         byte = data[at]

@@ -290,7 +290,7 @@ def test_what_is_sent(sampling: Any, assistant: Any, stock: Any, llmapi: Any) ->
     assert sent(bound(BLS), job) == {**PLAIN, **stock}
     if llmapi is None:
         with pytest.raises(Unsupported):
-            check(bound(LLMAPI), job.sampling, None, "chat@v1")
+            check(bound(LLMAPI), job.sampling, None)
     else:
         assert sent(bound(LLMAPI), job) == {
             **LLMAPI_PLAIN,
@@ -380,7 +380,7 @@ def test_a_value_out_of_range_is_the_callers_error(sampling: Any) -> None:
 def test_what_a_model_cannot_honour_is_refused_by_name(sampling: Any, guide: Guide | None, param: str) -> None:
     bare = without(ENSEMBLE, *(name for name, spec in STOCK_INPUTS.items() if spec.optional))
     with pytest.raises(Unsupported) as caught:
-        check(bound(bare), Sampling(**sampling), guide, "chat@v1")
+        check(bound(bare), Sampling(**sampling), guide)
     assert caught.value.param == param
     for part in (
         "chat@v1",
@@ -389,7 +389,7 @@ def test_what_a_model_cannot_honour_is_refused_by_name(sampling: Any, guide: Gui
         param if param != "response_format" else str(guide and guide.kind),
     ):
         assert part in caught.value.message
-    check(bound(ENSEMBLE), Sampling(**sampling), guide, "chat@v1")
+    check(bound(ENSEMBLE), Sampling(**sampling), guide)
 
 
 def test_what_changes_nothing_is_no_request() -> None:
@@ -398,13 +398,13 @@ def test_what_changes_nothing_is_no_request() -> None:
         max_tokens=5, min_tokens=0, top_p=1.0, top_k=0, presence_penalty=0.0, frequency_penalty=0.0,
         repetition_penalty=1.0, stop=("x",),
     )  # fmt: skip
-    check(bound(bare), neutral, None, "chat@v1")
+    check(bound(bare), neutral, None)
     assert asked(neutral) == []
 
 
 def test_greedy_needs_a_way_to_be_greedy() -> None:
-    check(bound(without(ENSEMBLE, "temperature")), Sampling(temperature=0.0), None, "chat@v1")
-    check(bound(without(ENSEMBLE, "top_k")), Sampling(temperature=0.0, seed=1), None, "chat@v1")
+    check(bound(without(ENSEMBLE, "temperature")), Sampling(temperature=0.0), None)
+    check(bound(without(ENSEMBLE, "top_k")), Sampling(temperature=0.0, seed=1), None)
     assert sent(bound(without(ENSEMBLE, "top_k")), a_job(temperature=0.0))["temperature"] == 0.0
 
 

@@ -54,6 +54,10 @@ class Binding(Protocol):
     def contract(self) -> str: ...
 
     @property
+    def label(self) -> str:
+        """The version, as it is shown."""
+
+    @property
     def model(self) -> str: ...
 
     @property
@@ -64,7 +68,8 @@ class Binding(Protocol):
         """Whether the model counts tokens itself."""
 
     def encode(self, job: Job) -> bytes:
-        """The ModelInferRequest. Errors: BadRequest for a value that its tensor cannot hold."""
+        """The ModelInferRequest. Errors: Unsupported for what the model cannot honour; BadRequest for a value that its
+        tensor cannot hold."""
 
     def reader(self, job: Job) -> Reader: ...
 
@@ -114,22 +119,22 @@ def asked(sampling: Sampling) -> list[tuple[str, float]]:
     return wants
 
 
-def check(binding: Binding, sampling: Sampling, guide: Guide | None, label: str) -> None:
+def check(binding: Binding, sampling: Sampling, guide: Guide | None) -> None:
     """Errors: Unsupported, naming field, model and version, for what the binding cannot honour."""
     features = binding.features
     for name, _ in asked(sampling):
         if name not in features:
-            raise _unsupported(binding, name, name, label)
+            raise _unsupported(binding, name, name)
     if sampling.logprobs and "logprobs" not in features:
-        raise _unsupported(binding, "logprobs", "logprobs", label)
+        raise _unsupported(binding, "logprobs", "logprobs")
     if is_greedy(sampling) and "temperature" not in features and "top_k" not in features:
-        raise _unsupported(binding, "temperature", "temperature 0", label)
+        raise _unsupported(binding, "temperature", "temperature 0")
     if guide is not None and f"guide:{guide.kind}" not in features:
-        raise _unsupported(binding, "response_format", f"response_format of kind {guide.kind}", label)
+        raise _unsupported(binding, "response_format", f"response_format of kind {guide.kind}")
 
 
-def _unsupported(binding: Binding, param: str, what: str, label: str) -> Unsupported:
+def _unsupported(binding: Binding, param: str, what: str) -> Unsupported:
     return Unsupported(
-        f"{label} does not support {what}: its model '{binding.model}' ({binding.contract}) cannot honour it.",
+        f"{binding.label} does not support {what}: its model '{binding.model}' ({binding.contract}) cannot honour it.",
         param=param,
     )

@@ -43,6 +43,7 @@ class Penstock:
         )
         return ModelBinding(
             self.name,
+            version.label,
             interface.name,
             frozenset(features_of(interface, inputs)),
             encoder,

@@ -23,6 +23,9 @@ _GUIDE_TYPES = {
     "grammar": b"ebnf_grammar",
 }
 
+Form = tuple[bytes, bytes]
+"""The headers of a request's tensors, and the values of those after the text."""
+
 
 class Inputs:
     """The declared inputs of one model, ready to be filled. `names` maps our names to the model's."""
@@ -117,15 +120,18 @@ class RequestEncoder:
         wanted = job.stream or sampling.logprobs or bool(sampling.stop and self._stop is None)
         return self._stream is not None and wanted
 
-    def encode(self, job: Job) -> bytes:
-        """The ModelInferRequest of a job that was checked. Errors: BadRequest."""
+    def encode(self, job: Job, form: Form) -> bytes:
+        """The ModelInferRequest of a job of this form."""
+        headers, values = form
+        text = self._text.scalar(job.prompt.encode("utf-8", "replace"))
+        return self._template.encode(job.id.encode(), (headers,), (text, values))
+
+    def form(self, job: Job) -> Form:
+        """All but the prompt and the id of a job that was checked. Errors: BadRequest."""
         sampling = job.sampling
         headers = self._plain.copy()
         try:
-            values = [
-                self._text.scalar(job.prompt.encode("utf-8", "replace")),
-                self._max_tokens.scalar(self.max_tokens(sampling)),
-            ]
+            values = [self._max_tokens.scalar(self.max_tokens(sampling))]
             if self._stream is not None:
                 values.append(self._stream.scalar(self.streams(job)))
             self._add_sampling(sampling, headers, values)
@@ -139,7 +145,7 @@ class RequestEncoder:
                 self._add_guide(job.guide, headers, values)
         except WireError as error:
             raise BadRequest(f"A value is out of range: {error}.") from error
-        return self._template.encode(job.id.encode(), headers, values)
+        return b"".join(headers), b"".join(values)
 
     def _add_sampling(self, sampling: Sampling, headers: list[bytes], values: list[bytes]) -> None:
         inputs = self._inputs

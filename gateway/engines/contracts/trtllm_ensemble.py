@@ -69,6 +69,7 @@ class TrtllmEnsemble:
         cumulative = interface.flag("accumulate_tokens")
         return ModelBinding(
             self.name,
+            version.label,
             interface.name,
             frozenset(features),
             encoder,

@@ -65,6 +65,7 @@ class TrtllmLlmapi:
         )
         return ModelBinding(
             self.name,
+            version.label,
             interface.name,
             frozenset(inputs.sampling_features()),
             encoder,
