@@ -55,7 +55,8 @@ class Run:
         self._until = 0.0
         self._closed = False
         self._busy: dict[Link, Asked] = {}
-        self._replacing: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._awaited = 0  # links that are to ask as soon as they are connected
         self._over: asyncio.Future[None]
         self.asked: list[Asked] = []
 
@@ -70,15 +71,16 @@ class Run:
         self._until = clock() + seconds
         self._over = asyncio.get_running_loop().create_future()
         for link in list(self._links):
-            self._next(link)
+            self._next(link, first=True)
         try:
             async with asyncio.timeout(seconds + GRACE_S):
                 await self._over
         except TimeoutError:
-            for asked in self._busy.values():
+            late, self._busy = self._busy, {}
+            for link, asked in late.items():
                 asked.error = f"no end after {GRACE_S:g} s"
                 self.asked.append(asked)
-            self._busy.clear()
+                link.close()
         return self.asked
 
     def close(self) -> None:
@@ -103,28 +105,46 @@ class Run:
         elif error:
             self.asked.append(Asked(0, clock(), error=error))
         if lost:
-            self._links.remove(link)
-            replacing = asyncio.get_running_loop().create_task(self._replace())
-            self._replacing.add(replacing)
-            replacing.add_done_callback(self._replacing.discard)
+            self._replace(link)
         elif asked is not None:
             self._next(link)
 
-    def _next(self, link: Link) -> None:
-        if self._left > 0 and clock() < self._until:
+    def missed(self, link: Link) -> None:
+        """A link was closed at rest, just as it asked: its request is asked again by the link that replaces it."""
+        if self._closed:
+            return
+        self._busy.pop(link)
+        self._left += 1
+        self._replace(link, first=True)
+
+    def _next(self, link: Link, *, first: bool = False) -> None:
+        # The first of each link whatever the time: a busy machine may let all of it pass in between.
+        if self._left > 0 and (first or clock() < self._until):
             self._left -= 1
             self._serial += 1
             link.ask(self._serial)
-        elif not self._busy and not self._over.done():
-            self._over.set_result(None)
+        else:
+            self._end_if_idle()
 
-    async def _replace(self) -> None:
+    def _replace(self, link: Link, *, first: bool = False) -> None:
+        self._links.remove(link)
+        self._awaited += 1
+        connecting = asyncio.get_running_loop().create_task(self._connect_again(first))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
+
+    async def _connect_again(self, first: bool) -> None:
         try:
             link = await self._target.connect(self)
         except OSError as error:
+            self._awaited -= 1
             self.asked.append(Asked(0, clock(), error=f"no connection: {error}"))
-            if not self._busy and not self._over.done():
-                self._over.set_result(None)
+            self._end_if_idle()
             return
+        self._awaited -= 1
         self._links.append(link)
-        self._next(link)
+        self._next(link, first=first)
+
+    def _end_if_idle(self) -> None:
+        if not self._busy and not self._awaited and not self._over.done():
+            self._over.set_result(None)

@@ -15,6 +15,8 @@ from loadtests.bench.reply import Reads, Reply, content_length, read_reply
 
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _SERIAL = 7_777_777
+STALE_S = 1.0
+"""A connection that was at rest for so long may be closed as it asks: a server's right, and no reply lost."""
 
 
 class HttpTarget:
@@ -73,6 +75,8 @@ class HttpLink(asyncio.Protocol):
         self._need = -1  # bytes of the whole reply; 0: chunked; -1: not known yet
         self._tail = b""
         self._closes = False
+        self._rested_since = clock()
+        self._stale = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's isn't one by its class
@@ -80,6 +84,7 @@ class HttpLink(asyncio.Protocol):
     def ask(self, serial: int) -> None:
         request = self._target.request(serial)
         self._size, self._need, self._tail = 0, -1, b""
+        self._stale = clock() - self._rested_since > STALE_S
         self._asked = self._run.begin(self, serial)
         self._transport.write(request)
 
@@ -101,8 +106,11 @@ class HttpLink(asyncio.Protocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        unanswered = self._asked is not None
-        self._asked = None
+        asked, self._asked = self._asked, None
+        if asked is not None and self._stale and not asked.reads:
+            self._run.missed(self)
+            return
+        unanswered = asked is not None
         error = f"the connection was lost before the end ({exc or 'closed'})" if unanswered else ""
         self._run.ended(self, error, lost=True)
 
@@ -121,6 +129,7 @@ class HttpLink(asyncio.Protocol):
 
     def _end(self) -> None:
         self._asked = None
+        self._rested_since = clock()
         if self._closes:
             self._transport.close()  # `connection_lost` makes another
         else:
