@@ -22,7 +22,7 @@ _END = b"\r\n\r\n"
 class RequestHead:
     """`headers` have lower-case names. `chunked` says whether the answer may be sent in chunks: not to HTTP/1.0."""
 
-    __slots__ = ("_deadline", "_found", "_key", "_keyring", "chunked", "dialect", "headers", "keep_alive")
+    __slots__ = ("_deadline", "_found", "_key", "_keyring", "_said", "chunked", "dialect", "headers", "keep_alive")
 
     def __init__(
         self, dialect: Dialect, headers: list[tuple[bytes, bytes]], *, keep_alive: bool, chunked: bool
@@ -32,17 +32,22 @@ class RequestHead:
         self.keep_alive = keep_alive
         self.chunked = chunked
         self._found: dict[bytes, bytes] | None = None
+        self._said: dict[str, str | None] = {}
         self._deadline: float | None = -1.0  # not yet read
         self._key: Key | None = None
         self._keyring: Keyring | None = None
 
     def header(self, name: str) -> str | None:
         """The value of a header by its lower-case name; the last one where there are several."""
+        said = self._said
+        if name in said:
+            return said[name]
         found = self._found
         if found is None:
             found = self._found = dict(self.headers)
         value = found.get(name.encode())
-        return None if value is None else value.decode("latin-1")
+        answer = said[name] = None if value is None else value.decode("latin-1")
+        return answer
 
     def caller(self, keyring: Keyring | None) -> Key:
         """Whose key it shows. Errors: Unauthenticated."""

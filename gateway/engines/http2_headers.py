@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError
@@ -68,7 +69,7 @@ def extra_fields(timeout: float | None, metadata: Sequence[tuple[bytes, bytes]])
     """The fields that differ from call to call. `timeout` is in seconds and rounded up; metadata values go as
     they are, so those of `-bin` keys come base64-encoded. ValueError for what gRPC doesn't let pass: one bad
     field of one client may make a peer close the connection that all share."""
-    block = b"" if timeout is None else b"\x00\x0cgrpc-timeout" + _string(_timeout(timeout))
+    block = b"" if timeout is None else _timeout_field(timeout)
     for name, value in metadata:
         if not _NAME.fullmatch(name) or name.startswith(b"grpc-") or not _VALUE.fullmatch(value):
             raise ValueError(f"not gRPC metadata: {name!r}")
@@ -76,6 +77,11 @@ def extra_fields(timeout: float | None, metadata: Sequence[tuple[bytes, bytes]])
     if len(block) > MAX_REQUEST_BLOCK:
         raise ValueError(f"metadata of {len(block)} octets; {MAX_REQUEST_BLOCK} are the limit")
     return block
+
+
+@lru_cache(maxsize=64)
+def _timeout_field(timeout: float) -> bytes:
+    return b"\x00\x0cgrpc-timeout" + _string(_timeout(timeout))
 
 
 def _timeout(seconds: float) -> bytes:

@@ -8,6 +8,8 @@ control frames never wait; `take` is the only way out; nothing here is sent twic
 
 from __future__ import annotations
 
+import struct
+
 from gateway.engines.http2_frames import (
     DATA,
     DEFAULT_FRAME,
@@ -20,6 +22,8 @@ from gateway.engines.http2_frames import (
 )
 from gateway.engines.http2_stream import Stream
 
+_FRAME = struct.Struct(">HBHL").pack  # length (2+1 octets), type and flags, stream id
+_PREFIX = struct.Struct(">BL").pack  # of a gRPC message: compressed flag, length
 MAX_REPLIES = 1000  # acknowledgements that may wait for the socket; a peer that wants more is flooding us
 
 
@@ -30,9 +34,7 @@ class Sender:
         self.window = DEFAULT_WINDOW  # octets of DATA that the connection may still send
         self.initial_window = DEFAULT_WINDOW  # of each new stream
         self.max_frame = DEFAULT_FRAME
-        self.out: list[
-            bytes
-        ] = []  # queued; empty where there is nothing to take, be it that requests wait for a window
+        self.out: list[bytes] = []  # queued; it may be empty while requests wait for a window
         self._queued = 0
         self._held = 0
         self._replies = 0
@@ -66,15 +68,15 @@ class Sender:
         """Opens `stream` with a header block of at most one frame and one message, and half-closes it."""
         octets = len(message)
         size = octets + 5
-        stream_id = stream.id.to_bytes(4, "big")
-        headers = (len(block).to_bytes(3, "big"), b"\x01\x04", stream_id, block)
-        prefix = b"\x00" + octets.to_bytes(4, "big")
+        headers = _FRAME(len(block) >> 8, len(block) & 255, 0x0104, stream.id)
+        prefix = _PREFIX(0, octets)
         if size <= self.window and size <= self.initial_window and size <= self.max_frame:
             self.window -= size
             stream.window = self.initial_window - size
-            self.put(b"".join((*headers, size.to_bytes(3, "big"), b"\x00\x01", stream_id, prefix, message)))
+            data = _FRAME(size >> 8, size & 255, 0x0001, stream.id)
+            self.put(b"".join((headers, block, data, prefix, message)))
             return
-        self.put(b"".join(headers))
+        self.put(headers + block)
         stream.window = self.initial_window
         stream.unsent = memoryview(prefix + message)
         self._held += size

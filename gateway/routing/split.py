@@ -29,9 +29,14 @@ def draw(salt: str, key: str, version: str) -> float:
 
 def choose(weights: Mapping[str, float], key: str, salt: str) -> str:
     """The version for `key`. `weights`: version → weight ≥ 0, at least one above 0. Errors: ValueError when none is."""
-    live = [(version, weight) for version, weight in weights.items() if weight > 0]
+    live = [item for item in weights.items() if item[1] > 0]
     if not live:
         raise ValueError("a split needs at least one version with a weight above 0")
     if len(live) == 1:
         return live[0][0]
-    return max(live, key=lambda item: (item[1] / -log(draw(salt, key, item[0])), item[0]))[0]
+    best, highest = "", -1.0
+    for version, weight in live:
+        score = weight / -log(draw(salt, key, version))
+        if score > highest or (score == highest and version > best):
+            best, highest = version, score
+    return best
