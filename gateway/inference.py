@@ -32,6 +32,7 @@ from gateway.keys import visible
 from gateway.routing.policy import apply_policy
 from gateway.routing.resolve import Routed, find_endpoint, one_pin, route
 from gateway.service import Origin, Service, Sink, failure_of, outcome_of
+from gateway.stats import InFlight
 
 log = logging.getLogger("penstock.inference")
 
@@ -44,6 +45,7 @@ class Inference:
         "_at",
         "_choices",
         "_chunks",
+        "_counted",
         "_deadline",
         "_first_text",
         "_head",
@@ -80,6 +82,7 @@ class Inference:
         self._chunks = 0
         self._key: str | None = None
         self._admitted = False
+        self._counted: InFlight | None = None
         self._deadline = service.request_timeout if origin.deadline is None else origin.deadline
         self._timer: asyncio.TimerHandle | None = None
         self._choices: list[Choice] = []
@@ -128,7 +131,8 @@ class Inference:
             key = header(endpoint.sticky[7:])
         self._key = key
         self.routed = route(endpoint, pin, key, self._id)
-        self._service.stats.enter(self.routed.version.endpoint, self.routed.version.name)
+        version = self.routed.version
+        self._counted = self._service.stats.enter(version.endpoint, version.name)
         return self.routed
 
     def _prepare(self, routed: Routed) -> tuple[str, ...]:
@@ -266,8 +270,8 @@ class Inference:
         if self._admitted:
             self._service.stats.in_flight -= 1
             self._service.open.discard(self)
-        if self.routed is not None:
-            self._service.stats.leave(self.routed.version.endpoint, self.routed.version.name)
+        if self._counted is not None:
+            self._counted.in_flight -= 1
         record = self._record(outcome, usage, error)
         for choice in self._choices:
             choice.call = None

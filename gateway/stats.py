@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from gateway.histogram import Histogram
 from gateway.journal.record import Outcome, Record
@@ -24,6 +24,12 @@ _FIRST_TEXT = BY_FIELD["first_text"].edges
 _PER_TOKEN = BY_FIELD["per_token"].edges
 _DURATION = BY_FIELD["duration"].edges
 _OVERHEAD = BY_FIELD["overhead"].edges
+
+
+class InFlight(Protocol):
+    """Where the requests under way are counted."""
+
+    in_flight: int
 
 
 class _Figures:
@@ -69,13 +75,11 @@ class Stats:
         """Report the figures of one more part. Called when the worker is wired."""
         self._readings.append(reading)
 
-    def enter(self, endpoint: str, version: str) -> None:
-        """A version was chosen for a request; `leave` follows once."""
-        self._of(endpoint, version).in_flight += 1
-
-    def leave(self, endpoint: str, version: str) -> None:
-        """A request of this version is being settled."""
-        self._of(endpoint, version).in_flight -= 1
+    def enter(self, endpoint: str, version: str) -> InFlight:
+        """A version was chosen for a request, whose end takes one off what is returned."""
+        figures = self._of(endpoint, version)
+        figures.in_flight += 1
+        return figures
 
     def refuse_http(self, code: str) -> None:
         """A request that was none for an inference route was refused while it was read. `code` is the error's."""

@@ -167,11 +167,9 @@ def test_an_unknown_cost_is_counted_as_unknown(fields: dict[str, Any], cost: int
 def test_in_flight_by_version() -> None:
     stats = Stats()
     stats.in_flight = 3
-    stats.enter(*V1)
-    stats.enter(*V1)
-    stats.enter(*V2)
-    stats.leave(*V1)
-    stats.leave(*V2)
+    first, _, other = stats.enter(*V1), stats.enter(*V1), stats.enter(*V2)
+    first.in_flight -= 1
+    other.in_flight -= 1
     assert read(stats)["version_in_flight"] == {V1: [1], V2: [0]}
     assert read(stats)["in_flight"] == {(): [3]}
 

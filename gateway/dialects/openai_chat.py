@@ -7,17 +7,21 @@ with `stream_options.include_usage` one chunk that has no choices, [DONE].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
+from msgspec import Meta
 
 from gateway.core.answer import Finish, Head, TokenLogprob, Usage
 from gateway.core.errors import BadRequest, PenstockError, Unsupported
-from gateway.core.request import Message, Request
+from gateway.core.request import Message, Request, Sampling
 from gateway.dialects.base import WholeChoice
 from gateway.dialects.openai_fields import (
+    MAX_STOP_CHARS,
+    MAX_USER_CHARS,
     CommonBody,
+    StreamOptions,
     decode_body,
     guide_of,
     refuse,
@@ -53,7 +57,27 @@ class ChatBody(CommonBody, kw_only=True, gc=False):
     reasoning_effort: str | None = None
 
 
+class PlainBody(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """What nearly every body is, checked whole by the decoder; one that is not gets the long way and its errors."""
+
+    model: str
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1)]
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    stop: Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: Annotated[str, Meta(max_length=MAX_USER_CHARS)] | None = None
+
+
 _decoder = msgspec.json.Decoder(ChatBody)
+_decode_plain = msgspec.json.Decoder(PlainBody).decode
 
 
 class OpenAIChat:
@@ -64,6 +88,42 @@ class OpenAIChat:
 
     def parse(self, body: bytes) -> Request:
         """Errors: BadRequest, Unsupported."""
+        try:
+            plain = _decode_plain(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self.parse_any(body)
+        max_tokens = plain.max_tokens
+        if plain.max_completion_tokens is not None:
+            if max_tokens is not None:
+                return self.parse_any(body)
+            max_tokens = plain.max_completion_tokens
+        for message in plain.messages:
+            if message.role not in ROLES:
+                return self.parse_any(body)
+        options, stop = plain.stream_options, plain.stop
+        return Request(
+            plain.model,
+            plain.messages,
+            sampling=Sampling(
+                max_tokens,
+                None,
+                plain.temperature,
+                plain.top_p,
+                None,
+                plain.seed,
+                plain.presence_penalty,
+                plain.frequency_penalty,
+                None,
+                () if stop is None else (stop,),
+            ),
+            n=plain.n or 1,
+            stream=plain.stream is True,
+            include_usage=options is not None and options.include_usage is True,
+            user=plain.user or None,
+        )
+
+    def parse_any(self, body: bytes) -> Request:
+        """Any body, the long way. Errors: as of `parse`."""
         chat = decode_body(_decoder, body)
         if not chat.messages:
             raise BadRequest("messages: at least one message is needed; found an empty list.", param="messages")
