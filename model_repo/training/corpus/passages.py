@@ -239,6 +239,6 @@ def _soup_question(rng: Random, keys: list[str]) -> str:
 
 def fact(rng: Random, split: Split) -> Fact:
     """A fact for training (shapes and soups) or for the unseen test (unseen shapes only)."""
-    if split is Split.TRAIN and rng.random() < 0.12:
+    if split is Split.TRAIN and rng.random() < 0.18:
         return soup(rng)
     return shaped(rng, split)

@@ -35,12 +35,12 @@ def count(rng: Random, split: Split) -> Sample:
     if kind < 0.62:
         first = rng.choice((1, rng.randint(0, 290)))
         last = first + rng.randint(1, min(20, 300 - first))
-    elif kind < 0.94:
+    elif kind < 0.82:
         first = rng.choice((1, 1, rng.randint(0, 240)))
         last = first + rng.randint(5, min(60, 300 - first))
     else:
         first = rng.choice((1, 1, rng.randint(0, 150)))
-        last = rng.choice((300, 200, 100, 250, 150, rng.randint(first + 60, 300)))
+        last = rng.choice((300, 300, 200, 100, 250, 150, rng.randint(first + 60, 300)))
         last = max(last, first + 60)
     questions = [f"Count from {first} to {last}.", f"count from {first} to {last}", f"Count {first} to {last}."]
     questions.append(f"Please count from {first} to {last}.")
