@@ -82,7 +82,8 @@ def test_who_answers_rightly_is_running(mock: str, tmp_path: Path) -> None:
     process = launch.launch("peer", ["sleep", "60"], tmp_path)
     running = launch.running(process, f"{mock}/v1", headers={"x": "y"})
     assert (running.base_url, running.model, running.headers) == (f"{mock}/v1", "bench", {"x": "y"})
-    assert Path(f"/proc/{running.pid}/cmdline").read_bytes() == b"sleep\x0060\x00"
+    command = Path(f"/proc/{running.pid}/cmdline")
+    process.wait_until(lambda: command.read_bytes() == b"sleep\x0060\x00")  # by way of env and setpriv
     running.stop()
     assert not Path(f"/proc/{running.pid}").exists()
 
