@@ -24,7 +24,7 @@ serve:  ## start Triton and the gateway; pass flags with ARGS="--http 127.0.0.1:
 	@exec $(BIN)/penstock serve $(ARGS)
 
 test: check triton-env openai2-env load-env  ## everything: linters, types, floors, then the tests against a real Triton; ARGS goes to pytest
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: env  ## ruff: rules and format
 	@$(BIN)/ruff check

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.triton_server import EMBEDDED, IMITATIONS, LLMAPI, Served, running_triton
+
+# Whoever starts us in the background may have us ignore SIGINT; what we start must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, so that a run says something of the change before it. PENSTOCK_EXPLORE=1 looks for new.
 settings.register_profile("house", derandomize=not os.environ.get("PENSTOCK_EXPLORE"))
