@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -125,6 +126,9 @@ class Worker:
         # Connections may wait for us on a listener that an earlier worker left: we look at the models before we answer.
         await self._watch(_versions(self.orders.config.endpoints))
         await self.grpc.start()
+        # What has been made up to here stays for good: a full collection, which stops all streams, need not walk it.
+        gc.collect()
+        gc.freeze()
         tasks = [asyncio.create_task(loop()) for loop in (self._report, self._sweep, self.link.run)]
         try:
             with socket.socket(fileno=self.orders.http_fd) as listener:
