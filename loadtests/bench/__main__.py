@@ -49,7 +49,7 @@ _EXAMPLE = "Example: python -m loadtests.bench --quick --only penstock --only vl
     type=click.Choice([row.name for row in ROWS]),
     help="This row; may be given several times. One of " + ", ".join(row.name for row in ROWS) + ".",
 )
-@click.option("--repeat", default=3, type=click.IntRange(1, 100), show_default=True, help="Interleaved repetitions.")
+@click.option("--repeat", type=click.IntRange(1, 100), help="Interleaved repetitions.  [default: 3, with --quick 2]")
 @click.option("--seconds", type=click.FloatRange(0.1, 600), help="Of each cell.  [default: 5, with --quick 1]")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Where the report goes.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of report and charts.")
@@ -57,7 +57,7 @@ def main(
     quick: bool,
     only: Sequence[str],
     row_names: Sequence[str],
-    repeat: int,
+    repeat: int | None,
     seconds: float | None,
     json_path: Path | None,
     out: Path | None,
@@ -71,7 +71,7 @@ def main(
     began = time.monotonic()
     contenders = [one for one in CONTENDERS if (one.name in only if only else one.quick or not quick)]
     rows: list[Row] = [row for row in ROWS if (row.name in row_names if row_names else row.quick or not quick)]
-    plan = Plan(rows, repeat, seconds or (1.0 if quick else 5.0))
+    plan = Plan(rows, repeat or (2 if quick else 3), seconds or (1.0 if quick else 5.0))
     report = Report(facts={**facts.machine(), **_facts(plan, quick)})
     console = Console(stderr=True)
     try:
