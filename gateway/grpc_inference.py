@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING
 
 import grpc
-from grpc_status import rpc_status
 from msgspec.structs import replace
 
-from gateway.core.errors import BadRequest, EngineTimeout, EngineUnavailable, Internal, PenstockError, TooLarge
-from gateway.dialects.openai_fields import shown
+from gateway.core.errors import EngineTimeout, EngineUnavailable, Internal, PenstockError, TooLarge
 from gateway.grpc_answer import Answer, StreamedAnswer, WholeAnswer
-from gateway.grpc_errors import status_of
+from gateway.grpc_caller import Caller
 from gateway.grpc_messages import decode_request, request_of
 from gateway.http_head import MAX_DEADLINE_S
-from gateway.http_reply import make_request_id
 from gateway.keys import identify, visible
 from gateway.service import Origin, Service
 from penstock.v1 import inference_pb2 as pb
@@ -37,39 +33,8 @@ log = logging.getLogger("penstock.grpc")
 SERVICE = pb.DESCRIPTOR.services_by_name["Inference"].full_name
 DIALECT = "penstock.v1"
 DEFECT = "Internal error of the gateway; its log has the details under this request id."
-PIN = "x-penstock-version"
 # A cancel this close to the deadline is the deadline: the caller's clock runs ahead by the request's way here.
 DEADLINE_SLACK_S = 0.1
-
-
-class Caller:
-    """What a call says beside its message. `header` looks metadata up by its lower-case name."""
-
-    def __init__(self, context: Context, next_id: Callable[[], str]) -> None:
-        pairs = context.invocation_metadata() or ()
-        metadata = {key: value for key, value in pairs if isinstance(value, str)}
-        self.header: Callable[[str], str | None] = metadata.get
-        self.request_id = make_request_id(next_id, metadata.get("x-request-id"))
-
-    @property
-    def initial(self) -> tuple[tuple[str, str], ...]:
-        """Our initial metadata."""
-        return (("x-request-id", self.request_id),)
-
-    def trailing(self, answer: Answer | None) -> tuple[tuple[str, str], ...]:
-        """Our trailing metadata."""
-        version = answer.version if answer is not None else ""
-        return (*self.initial, (PIN, version)) if version else self.initial
-
-    def header_with(self, pin: str) -> Callable[[str], str | None]:
-        """`header`, with a message's pin in place of the metadata's. Errors: BadRequest where they differ."""
-        header = self.header
-        other = header(PIN)
-        if other and other.rpartition("@")[2] != pin.rpartition("@")[2]:
-            raise BadRequest(
-                f"pin: is {shown(pin)}, but the metadata {PIN} says {shown(other)}; send one of them.", param="pin"
-            )
-        return lambda name: pin if name == PIN else header(name)
 
 
 class InferenceService:
@@ -121,9 +86,9 @@ class InferenceService:
             if not answer.complete:
                 await answer.wait()
             if answer.error is not None:
-                await self._abort(context, answer.error, caller, answer)
+                await caller.abort(context, answer.error, answer.version)
             await context.send_initial_metadata(caller.initial)
-            context.set_trailing_metadata(caller.trailing(answer))
+            context.set_trailing_metadata(caller.trailing(answer.version))
             return answer.message
         except asyncio.CancelledError:
             self._called_off(answer, context)
@@ -143,8 +108,8 @@ class InferenceService:
                 if not answer.overflowed or answer.writer is None or answer.writer.uncancel():
                     raise
             if answer.error is not None:
-                await self._abort(context, answer.error, caller, answer)
-            context.set_trailing_metadata(caller.trailing(answer))
+                await caller.abort(context, answer.error, answer.version)
+            context.set_trailing_metadata(caller.trailing(answer.version))
         except asyncio.CancelledError:
             self._called_off(answer, context)
             raise
@@ -169,7 +134,7 @@ class InferenceService:
         try:
             key = identify(self._service.keyring, caller.header("authorization"))
         except PenstockError as error:
-            await self._abort(context, error, caller, None)
+            await caller.abort(context, error)
         await context.send_initial_metadata(caller.initial)
         endpoints = visible(self._service.snapshot.endpoints, key.allowed).values()
         return pb.ListEndpointsResponse(endpoints=[self._endpoint(one) for one in endpoints]).SerializeToString()
@@ -211,11 +176,6 @@ class InferenceService:
         if remaining is not None and remaining < DEADLINE_SLACK_S:
             answer.fail(EngineTimeout("The caller's deadline passed before the answer was complete."))
         answer.abandon("cancelled")
-
-    async def _abort(self, context: Context, error: PenstockError, caller: Caller, answer: Answer | None) -> Never:
-        status = rpc_status.to_status(status_of(error, caller.request_id))
-        trailing = (*status.trailing_metadata, *caller.trailing(answer))
-        await context.abort(status.code, status.details, trailing)
 
     def _enter(self, answer: Answer) -> None:
         self._calls.add(answer)

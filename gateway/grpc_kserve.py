@@ -8,18 +8,16 @@ what a key may not use does not exist. The service's other methods say that they
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2 as pb  # for the engine's control calls it is in the worker anyway
 
 from gateway import __version__
 from gateway.core.errors import BadRequest, MethodNotAllowed, NotFound, PenstockError
 from gateway.dialects.openai_fields import shown
-from gateway.grpc_errors import status_of
-from gateway.http_reply import make_request_id
+from gateway.grpc_caller import Caller
 from gateway.keys import identify, visible
 from gateway.routing.resolve import find_endpoint, route
 
@@ -99,13 +97,12 @@ class KServeHealth:
 
     def _unary(self, answer: Answer) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def call(data: bytes, context: Context) -> bytes:
-            metadata = _metadata(context)
-            request_id = make_request_id(self._service.next_id, metadata.get("x-request-id"))
+            caller = Caller(context, self._service.next_id)
             try:
-                message = answer(data, metadata.get("authorization"))
+                message = answer(data, caller.header("authorization"))
             except PenstockError as error:
-                await _abort(context, error, request_id)
-            await context.send_initial_metadata((("x-request-id", request_id),))
+                await caller.abort(context, error)
+            await context.send_initial_metadata(caller.initial)
             encoded: bytes = message.SerializeToString()
             return encoded
 
@@ -118,16 +115,6 @@ class KServeHealth:
         )
 
         async def call(_: Any, context: Context) -> None:
-            asked = _metadata(context).get("x-request-id")
-            await _abort(context, error, make_request_id(self._service.next_id, asked))
+            await Caller(context, self._service.next_id).abort(context, error)
 
         return call
-
-
-def _metadata(context: Context) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-
-
-async def _abort(context: Context, error: PenstockError, request_id: str) -> Never:
-    status = rpc_status.to_status(status_of(error, request_id))
-    await context.abort(status.code, status.details, (*status.trailing_metadata, ("x-request-id", request_id)))
