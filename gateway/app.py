@@ -97,7 +97,6 @@ class Worker:
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                timeout_keep_alive=int(config.limits.idle_timeout_s),
                 timeout_graceful_shutdown=DRAIN_S + LAST_WORDS_S,
             )
         )

@@ -135,8 +135,8 @@ class FrontProtocol(HttpToolsProtocol):
             if self._memory is not None and self._recall(self._memory, data):
                 return
             self._idle = False
-            self.expires = self.loop.time() + self.front.limits.header_timeout_s
-        elif self.expires is None and self._reading_headers:
+            self.expires = None
+        if self.expires is None and self._reading_headers:
             self.expires = self.loop.time() + self.front.limits.header_timeout_s
         try:
             self._feed(data)
@@ -163,10 +163,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._idle = False
         self.expires = None
         self.headers = memory.head.headers
-        cycle = HotCycle(self, memory.head)
-        self.cycle = cycle  # type: ignore[assignment]
-        self.hot.append(cycle)
-        self._unanswered += 1
+        cycle = self._begin(memory.head)
         cycle.may_start = cycle.body_complete = True
         cycle.add_body(body)
         cycle.run()
@@ -311,11 +308,8 @@ class FrontProtocol(HttpToolsProtocol):
         earlier: Any = self.cycle
         version = self.parser.get_http_version()
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        cycle = HotCycle(self, RequestHead(dialect, self.headers, keep_alive=keep_alive, chunked=version != "1.0"))
-        self.cycle = cycle  # type: ignore[assignment]
-        self.hot.append(cycle)
+        cycle = self._begin(RequestHead(dialect, self.headers, keep_alive=keep_alive, chunked=version != "1.0"))
         self._receiving = cycle
-        self._unanswered += 1
         self._check_length(cycle)  # here, where the cycle is known: its refusal is recorded
         if earlier is not None and not earlier.response_complete:
             self.flow.pause_reading()
@@ -323,6 +317,13 @@ class FrontProtocol(HttpToolsProtocol):
         else:
             cycle.may_start = True
             self._continue(cycle)
+
+    def _begin(self, head: RequestHead) -> HotCycle:
+        cycle = HotCycle(self, head)
+        self.cycle = cycle  # type: ignore[assignment]
+        self.hot.append(cycle)
+        self._unanswered += 1
+        return cycle
 
     def _hand_over(self) -> None:
         # To uvicorn, with the scope that its own on_message_begin makes; hot requests have none.

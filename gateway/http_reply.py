@@ -182,7 +182,7 @@ class HotCycle:
     def on_chunk(self, choice: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         encoder = self._encoder
         if self._written and encoder is not None:
-            pending = self._pending
+            pending = self._pending  # as `_send`, but without its call: this is every token
             if not pending:
                 self._protocol.front.flush_soon(self)
             pending.append(encoder.chunk(choice, text, logprobs))

@@ -79,7 +79,6 @@ class Gateway:
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )
         )
