@@ -103,7 +103,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._upgrading = False
         self._memory: HeadMemory | None = None  # of a request before
         self._misses = 0  # requests in a row that the memory did not know
-        self._heard: RequestHead | None = None  # of the request that the parser read last, if for a hot route
+        self._heard: RequestHead | None = None  # of the last hot request that ended in the piece being parsed
         self._idle = True  # between two requests, with no answer under way; `expires` is when that ends
         self._receiving: Any = None  # the cycle whose body is not complete
         self._unanswered = 0
@@ -170,11 +170,11 @@ class FrontProtocol(HttpToolsProtocol):
         return True
 
     def _learn(self, head: RequestHead, data: bytes) -> None:
-        self._heard = None
         memory = remember(head, data)
         self._memory = memory if memory is not None and memory.body_of(data) is not None else None
 
     def _feed(self, data: bytes) -> None:
+        self._heard = None  # what an earlier piece ended must not pass for what this one holds
         self._incoming = len(data)
         try:
             self.parser.feed_data(data)

@@ -196,3 +196,19 @@ def test_heads_of_their_own_are_not_learnt_for_ever(gateway: Gateway) -> None:
         assert wire.read_answer().status == 200
         assert connection._memory is kept
     gateway.until(lambda: not gateway.front.connections)
+
+
+def test_a_head_is_never_learnt_for_another_request(gateway: Gateway) -> None:
+    """A request that came in pieces is followed by one, whole, for a route that is not hot."""
+    other = post(path="/v1/elsewhere")
+    with gateway.connect() as wire:
+        (connection,) = gateway.until(lambda: list(gateway.front.connections))
+        wire.send(PLAIN[:30])
+        gateway.until(lambda: not connection._idle)
+        wire.send(PLAIN[30:])
+        assert wire.read_answer().status == 200
+        for _ in range(3):
+            wire.send(other)
+            assert wire.read_answer().status == 404
+        assert connection._memory is None
+    gateway.until(lambda: not gateway.front.connections)
